@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# vram: one GNU Makefile for everything that runs in user space. `make help`
+# lists the targets.
+#
+# Nothing here names a source file: sources are found by where they are.
+#
+#   daemon/*.c                 build/vramd (with kmod/ledger.c, kmod/pressure.c)
+#   common/*.c                 an archive; whoever needs a member gets it
+#   libclient/*.c              build/libvram.so.0 and build/libvram.a
+#   libclient/preload/*.c      build/libvram-preload.so
+#   libclient/examples/X.c     build/examples/X
+#   tools/X/*.c                build/X
+#   tests/{unit,conformance,integration}/test_X.c
+#                              one program each, below build/tests/
+#   tests/{stress,bench}/X.c   a program if it has a `links:` line (bench: an
+#                              underscore becomes a dash in the program's name)
+#   tests/fuzz/fuzz_X.c        build/fuzz/X, clang's libFuzzer
+#
+# A test program links only what it names near its top, which proves the
+# layering (tests/support/links.awk reads these lines):
+#
+#   // links: kmod/ledger.c common/err.c libvram.a
+#   // libs: -ljansson
+#
+# Variables: V=1 shows commands. CC=gcc|clang. SAN=address|thread|undefined
+# builds with that sanitizer into a folder of its own. B=DIR builds somewhere
+# else: several people or compilers in one tree take one each. WERROR= lets
+# warnings pass. prefix, libdir, sysconfdir and DESTDIR are as everywhere.
+# Every source sees VRAM_VERSION; daemon/ and tools/ see VRAM_LIBDIR (where the
+# shim is installed) and VRAM_SYSCONFDIR.
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+SAN ?=
+SAN_NAME := $(if $(SAN),-$(subst undefined,ub,$(subst thread,t,$(subst address,a,$(SAN))))san)
+B ?= build$(SAN_NAME)
+V ?= 0
+WERROR ?= 1
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+AR ?= ar
+OBJCOPY ?= objcopy
+PKG_CONFIG ?= pkg-config
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+sbindir ?= $(prefix)/sbin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+datadir ?= $(prefix)/share
+mandir ?= $(datadir)/man
+sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
+unitdir ?= $(prefix)/lib/systemd/system
+
+# What to run: one name filter for bench, seconds for every fuzzer and stress
+# test, and the suites of `make check`.
+BENCH ?=
+FUZZ_SECONDS ?= 10
+STRESS_SECONDS ?= 5
+SUITES ?= style unit model conformance integration stress fuzz
+TESTS ?=
+
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
+
+# ---- flags -------------------------------------------------------------------
+
+FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd check
+BUILDS := $(filter-out deps help clean format check-style check check-% demo uninstall,$(or $(MAKECMDGOALS),all))
+MISSING := $(if $(BUILDS),$(shell for p in $(FOREIGN); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done))
+ifneq ($(MISSING),)
+$(error missing libraries: $(MISSING). `make deps` installs them, or says how)
+endif
+pkg = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
+
+OPT ?= -O2
+CFLAGS ?= $(OPT) -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	$(if $(filter 1,$(WERROR)),-Werror)
+HARDEN := -fstack-protector-strong $(if $(SAN),,$(if $(filter -O2 -O3 -Os,$(CFLAGS)),-D_FORTIFY_SOURCE=2))
+comma := ,
+SAN_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SAN_FLAGS_undefined := -fsanitize=undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SAN_FLAGS_thread := -fsanitize=thread -fno-omit-frame-pointer
+SAN_FLAGS := $(if $(SAN),$(or $(SAN_FLAGS_$(SAN)),$(error SAN=$(SAN): one of address, thread, undefined)))
+
+# One set of objects serves programs and shared library alike: with everything
+# hidden but the public functions, position-independent code costs nothing.
+BASE := -std=gnu11 -fPIC -fvisibility=hidden -pthread -I. -DVRAM_VERSION='"$(VERSION)"' \
+	$(WARN) $(sort $(call pkg,--cflags $(FOREIGN)))
+FLAGS = $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS)
+DIR_FLAGS := -DVRAM_LIBDIR='"$(libdir)/vram"' -DVRAM_SYSCONFDIR='"$(sysconfdir)/vramd"'
+LINK = -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+DAEMON_LIBS = $(call pkg,--libs liburing inih jansson libxxhash libcap-ng libsystemd)
+CLIENT_LIBS = $(call pkg,--libs jansson libxxhash)
+CHECK_LIBS = $(call pkg,--libs check)
+
+# ---- what there is -----------------------------------------------------------
+
+COMMON_SRC := $(wildcard common/*.c)
+LEDGER_SRC := $(wildcard kmod/ledger.c kmod/pressure.c)
+DAEMON_SRC := $(wildcard daemon/*.c)
+CLIENT_SRC := $(wildcard libclient/*.c)
+PRELOAD_SRC := $(wildcard libclient/preload/*.c)
+EXAMPLE_SRC := $(wildcard libclient/examples/*.c)
+TOOLS := $(sort $(foreach f,$(wildcard tools/*/*.c),$(word 2,$(subst /, ,$(f)))))
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+# A shim inside somebody else's program cannot be instrumented.
+plain = $(patsubst %.c,$(B)/$(if $(SAN),plain,obj)/%.o,$(1))
+
+DAEMON := $(if $(wildcard daemon/main.c),$(B)/vramd)
+LIBS := $(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION) $(B)/libvram.so $(B)/libvram.a)
+PRELOAD := $(if $(PRELOAD_SRC),$(B)/libvram-preload.so)
+EXAMPLES := $(patsubst libclient/examples/%.c,$(B)/examples/%,$(EXAMPLE_SRC))
+TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
+STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
+
+TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
+	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c)
+ifneq ($(BUILDS),)
+$(shell mkdir -p $(B) && t=$$(mktemp $(B)/tests.mk.XXXXXX) && \
+	awk -f tests/support/links.awk $(TEST_SRC) </dev/null >$$t && \
+	{ cmp -s $$t $(B)/tests.mk && rm -f $$t || mv -f $$t $(B)/tests.mk; })
+-include $(B)/tests.mk
+endif
+
+HAVE_CLANG := $(shell command -v $(CLANG) 2>/dev/null)
+
+# ---- targets -----------------------------------------------------------------
+
+.PHONY: all tests fuzz benches deps check check-asan check-tsan check-ubsan \
+	check-style bench demo install uninstall clean help format complete
+
+all: $(DAEMON) $(LIBS) $(PRELOAD) $(EXAMPLES) $(TOOL_BINS)
+
+tests: all $(TEST_PROGS)
+
+benches: all $(BENCH_PROGS)
+
+fuzz: $(if $(HAVE_CLANG),$(FUZZ_PROGS))
+
+# A test that names a source that is not there is left out of the build; it must
+# not be left out of the count.
+complete:
+	$(Q)test -z '$(strip $(TEST_BROKEN))' || \
+		{ printf 'not built: %s\n' $(TEST_BROKEN); exit 1; }
+
+help:
+	@printf '%s\n' \
+	'make deps         install the Debian packages of packaging/deps.debian' \
+	'make              vramd, libvram, the tools and the examples into $(B)/' \
+	'make check        packages, build, style and every test suite but the benchmarks' \
+	'                  SUITES="unit fuzz" TESTS=pattern FUZZ_SECONDS=n STRESS_SECONDS=n' \
+	'make check-asan   the tests with AddressSanitizer and UBSan (check-tsan, check-ubsan)' \
+	'make check-style  formatting, include directions, licences, scripts' \
+	'make demo         two language models and a third client in too little memory' \
+	'make bench        benchmarks, one JSON object a line; BENCH=name selects' \
+	'make format       let clang-format rewrite the tracked sources' \
+	'make install      prefix=$(prefix) libdir=$(libdir) DESTDIR=$(DESTDIR); uninstall' \
+	'make clean        remove $(B)/' \
+	'V=1 shows commands; SAN=address|thread|undefined, CC=gcc|clang, B=DIR select a build'
+
+deps:
+	$(Q)packaging/install-deps.sh packaging/deps.debian
+
+# The packages may come only now, so everything that looks for them is a make of
+# its own.
+SUB = $(MAKE) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
+RUN = FUZZ_SECONDS=$(FUZZ_SECONDS) STRESS_SECONDS=$(STRESS_SECONDS) SAN=$(SAN) \
+	tests/run.sh -b $(B) $(foreach t,$(TESTS),-f '$(t)')
+
+check: deps
+	$(Q)$(SUB) tests benches fuzz complete
+	$(Q)$(RUN) $(SUITES)
+
+check-asan check-tsan check-ubsan: check-%: deps
+	$(Q)$(MAKE) check-built SAN=$(or $(SANITIZER_$*),$(error no sanitizer $*))
+SANITIZER_asan := address
+SANITIZER_tsan := thread
+SANITIZER_ubsan := undefined
+
+.PHONY: check-built
+check-built:
+	$(Q)$(SUB) tests complete
+	$(Q)$(RUN) $(filter-out style model fuzz,$(SUITES))
+
+check-style:
+	$(Q)tests/run.sh -b $(B) style
+
+bench: deps
+	$(Q)$(SUB) benches complete
+	$(Q)tests/run.sh -b $(B) -f '$(or $(BENCH),*)' bench
+
+demo: deps
+	$(Q)$(SUB) all
+	$(Q)if [ -x tests/support/fetch_models.sh ]; then tests/support/fetch_models.sh; fi
+	$(Q)VRAM_BUILD=$(abspath $(B)) tests/demo/run.sh
+
+format:
+	$(Q)git ls-files -z '*.c' '*.h' | xargs -0r clang-format -i
+
+clean:
+	$(Q)rm -rf $(B)
+
+# ---- objects -----------------------------------------------------------------
+
+# A changed compiler or flag rebuilds. Each stamp holds the flags it stands for.
+.PHONY: FORCE
+stamp = $(Q)mkdir -p $(@D); printf '%s\n' $(1) >$@.$$$$; \
+	cmp -s $@.$$$$ $@ && rm -f $@.$$$$ || mv -f $@.$$$$ $@
+quoted = '$(subst ','\'',$(1))'
+$(B)/.flags: FORCE
+	$(call stamp,$(call quoted,$(CC) $(FLAGS) $(SAN_FLAGS)))
+$(B)/.dirs: FORCE
+	$(call stamp,$(call quoted,$(DIR_FLAGS)))
+$(B)/.link: FORCE
+	$(call stamp,$(call quoted,$(CC) $(LINK) $(SAN_FLAGS)))
+
+$(call obj,$(DAEMON_SRC) $(wildcard tools/*/*.c)): FLAGS += $(DIR_FLAGS)
+$(call obj,$(DAEMON_SRC) $(wildcard tools/*/*.c)): $(B)/.dirs
+
+compile = $(Q)mkdir -p $(@D) && $(1) -MMD -MP -c -o $@ $<
+$(B)/obj/%.o: %.c $(B)/.flags
+	$(call say,CC,$<)
+	$(call compile,$(CC) $(FLAGS) $(SAN_FLAGS))
+
+$(B)/plain/%.o: %.c $(B)/.flags
+	$(call say,CC,$< (plain))
+	$(call compile,$(CC) $(FLAGS))
+
+$(B)/fuzzobj/%.o: %.c $(B)/.flags
+	$(call say,FUZZCC,$<)
+	$(call compile,$(CLANG) $(BASE) -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SAN))
+
+-include $(shell find $(B)/obj $(B)/plain $(B)/fuzzobj -name '*.d' 2>/dev/null)
+
+# ---- libraries ---------------------------------------------------------------
+
+archive = $(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+$(B)/libcommon.a: $(call obj,$(COMMON_SRC))
+	$(call say,AR,$@)
+	$(archive)
+$(B)/plain/libcommon.a: $(call plain,$(COMMON_SRC))
+	$(call say,AR,$@)
+	$(archive)
+COMMON := $(if $(COMMON_SRC),$(B)/libcommon.a)
+PLAIN_COMMON := $(if $(COMMON_SRC),$(B)/$(if $(SAN),plain/)libcommon.a)
+
+link = $(Q)mkdir -p $(@D) && $(CC) $(LINK) $(SAN_FLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^)
+
+MAP := $(wildcard libclient/libvram.map)
+$(B)/libvram.so.$(SOVERSION): $(call obj,$(CLIENT_SRC)) $(COMMON) $(MAP) $(B)/.link
+	$(call say,LD,$@)
+	$(link) -shared -Wl,-soname,$(@F) $(if $(SAN),,-Wl,--no-undefined) -Wl,--exclude-libs,ALL \
+		$(if $(MAP),-Wl$(comma)--version-script=$(MAP)) $(CLIENT_LIBS)
+
+$(B)/libvram.so: $(B)/libvram.so.$(SOVERSION)
+	$(Q)ln -sfn $(<F) $@
+
+# The archive holds one object whose hidden names are local, so that an engine
+# linking it sees vram_* and nothing of ours beside it.
+$(B)/libvram.a: $(call obj,$(CLIENT_SRC)) $(COMMON)
+	$(call say,AR,$@)
+	$(Q)$(CC) -r -nostdlib -o $(B)/libvram.o $(filter %.o,$^) $(filter %.a,$^)
+	$(Q)$(OBJCOPY) --localize-hidden $(B)/libvram.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/libvram.o
+
+PRELOAD_MAP := $(firstword $(wildcard libclient/preload/*.map))
+$(B)/libvram-preload.so: $(call plain,$(PRELOAD_SRC) $(CLIENT_SRC)) $(PLAIN_COMMON) $(PRELOAD_MAP) $(B)/.link
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -shared -Wl,-soname,$(@F) \
+		-Wl,--no-undefined -Wl,--exclude-libs,ALL \
+		$(if $(PRELOAD_MAP),-Wl$(comma)--version-script=$(PRELOAD_MAP)) $(CLIENT_LIBS)
+
+# ---- programs ----------------------------------------------------------------
+
+$(B)/vramd: $(call obj,$(DAEMON_SRC) $(LEDGER_SRC)) $(COMMON) $(B)/.link
+	$(call say,LD,$@)
+	$(link) $(DAEMON_LIBS)
+
+define tool_rule
+$$(B)/$(1): $$(call obj,$$(wildcard tools/$(1)/*.c)) $$(STATIC) $$(COMMON) $$(B)/.link
+	$$(call say,LD,$$@)
+	$$(link) $$(CLIENT_LIBS)
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
+
+$(EXAMPLES): $(B)/examples/%: $(B)/obj/libclient/examples/%.o $(STATIC) $(B)/.link
+	$(call say,LD,$@)
+	$(link) $(CLIENT_LIBS)
+
+# Their objects are prerequisites that tests.mk adds, with PROG_LIBS.
+$(TEST_PROGS) $(BENCH_PROGS): $(B)/.link
+	$(call say,LD,$@)
+	$(link) $(PROG_LIBS) $(if $(filter $(B)/tests/bench/%,$@),,$(CHECK_LIBS))
+
+$(FUZZ_PROGS): $(B)/.flags
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CLANG) -fsanitize=fuzzer $(FUZZ_SAN) $(LINK) -o $@ $(filter %.o,$^) $(PROG_LIBS)
+
+# ---- installation ------------------------------------------------------------
+
+# SOURCE:TARGET:MODE of everything that is installed; uninstall reads the same.
+man_target = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+INSTALLED = \
+	$(foreach f,$(DAEMON),$(f):$(sbindir)/vramd:755) \
+	$(foreach f,$(TOOL_BINS),$(f):$(bindir)/$(notdir $(f)):755) \
+	$(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION):$(libdir)/libvram.so.$(SOVERSION):755 \
+		$(B)/libvram.a:$(libdir)/libvram.a:644) \
+	$(foreach f,$(PRELOAD),$(f):$(libdir)/vram/libvram-preload.so:755) \
+	$(foreach f,$(wildcard libclient/vram.h),$(f):$(includedir)/vram.h:644) \
+	$(foreach f,$(wildcard docs/man/*.[1-9]),$(f):$(call man_target,$(f)):644) \
+	$(foreach f,$(wildcard packaging/completion/*),$(f):$(datadir)/bash-completion/completions/$(notdir $(f)):644) \
+	$(foreach f,$(wildcard packaging/*.service packaging/*.socket),$(f):$(unitdir)/$(notdir $(f)):644)
+PC := $(wildcard libclient/libvram.pc.in)
+CONF := $(wildcard packaging/vramd.conf)
+
+field = $(word $(1),$(subst :, ,$(2)))
+define put
+$(call say,INSTALL,$(call field,2,$(1)))
+$(Q)install -D -m $(call field,3,$(1)) $(call field,1,$(1)) $(DESTDIR)$(call field,2,$(1))
+
+endef
+
+install: all
+	$(foreach i,$(INSTALLED),$(call put,$(i)))
+ifneq ($(CLIENT_SRC),)
+	$(Q)ln -sfn libvram.so.$(SOVERSION) $(DESTDIR)$(libdir)/libvram.so
+endif
+ifneq ($(PC),)
+	$(call say,INSTALL,$(libdir)/pkgconfig/libvram.pc)
+	$(Q)mkdir -p $(DESTDIR)$(libdir)/pkgconfig
+	$(Q)sed -e 's|@prefix@|$(prefix)|g' -e 's|@libdir@|$(libdir)|g' \
+		-e 's|@includedir@|$(includedir)|g' -e 's|@VERSION@|$(VERSION)|g' \
+		-e 's|@version@|$(VERSION)|g' $(PC) >$(DESTDIR)$(libdir)/pkgconfig/libvram.pc
+endif
+ifneq ($(CONF),)
+	$(Q)test -e $(DESTDIR)$(sysconfdir)/vramd/vramd.conf || \
+		install -D -m 644 $(CONF) $(DESTDIR)$(sysconfdir)/vramd/vramd.conf
+endif
+	$(Q)test -n '$(DESTDIR)' || ldconfig 2>/dev/null || true
+
+# The configuration stays: it is the administrator's.
+uninstall:
+	$(Q)rm -f $(foreach i,$(INSTALLED),$(DESTDIR)$(call field,2,$(i))) \
+		$(DESTDIR)$(libdir)/libvram.so $(DESTDIR)$(libdir)/pkgconfig/libvram.pc
+	$(Q)rmdir $(DESTDIR)$(libdir)/vram 2>/dev/null || true
