@@ -8,9 +8,9 @@
  * armed anew or freed; a poll stays armed until it is cancelled or fails (res < 0, then idle).
  *
  * loop_cancel() detaches the owner: the callback will not run any more, and the kernel's answer, when
- * it comes, is swallowed. The op's memory may be freed at once, but a buffer of a read or write that
- * was in flight must stay until `loop_op_busy` of the detached request is over: so reads and writes
- * cannot be cancelled; wait for them.
+ * it comes, is swallowed. The op's memory may be freed at once. The buffer of a read or write could
+ * not, so reads and writes cannot be cancelled; wait for them. loop_free() detaches whatever is still
+ * armed and returns when no buffer is in use any more.
  *
  * Submission is batched: armed ops go to the kernel when the loop next enters it.
  *
@@ -45,6 +45,9 @@ int loop_run(struct loop *loop);
 int loop_run_once(struct loop *loop, int64_t wait_ns);
 void loop_stop(struct loop *loop);
 
+/* Requests that are armed, or detached and not yet over. */
+unsigned int loop_n_busy(const struct loop *loop);
+
 /* CLOCK_MONOTONIC in ns. */
 uint64_t loop_now(void);
 
@@ -53,7 +56,11 @@ static inline bool loop_op_armed(const struct loop_op *op)
 	return op->token != NULL;
 }
 
-/* Watch fd for poll events (multishot): fn gets the ready events, or -errno once and is idle. */
+/*
+ * Watch fd for poll events (multishot): fn gets the ready events, or -errno once and is idle. Changes
+ * are reported, not states: work until EAGAIN, or come back through another op with loop_defer(). What
+ * is ready when the op is armed is reported too.
+ */
 int loop_poll(struct loop *loop, struct loop_op *op, int fd, uint32_t events);
 /* One-shot timer at an absolute CLOCK_MONOTONIC time; fn gets 0. */
 int loop_timer(struct loop *loop, struct loop_op *op, uint64_t at_ns);
@@ -64,7 +71,9 @@ int loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, s
 /* fallocate(2) off the loop's thread where the kernel can; fn gets 0 or -errno. */
 int loop_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t offset,
 		   uint64_t len);
-/* Polls and timers only (see above). Safe on an idle op. */
+/* Run fn with 0 in the next round of the loop: to go on later with work that would take too long now. */
+int loop_defer(struct loop *loop, struct loop_op *op);
+/* Polls, timers and deferred ops only (see above). Safe on an idle op. */
 void loop_cancel(struct loop *loop, struct loop_op *op);
 
 #endif
