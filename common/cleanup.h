@@ -6,16 +6,16 @@
  *	_cleanup_free_ char *name = NULL;
  *	_cleanup_(session_freep) struct session *session = NULL;
  *
- * A variable with one of these attributes is released on every way out of its
- * scope, so it must always hold either an owned object or the empty value (-1,
- * NULL): initialise it in its declaration. To hand an object on, take it with
- * steal_fd() or steal_ptr(), which leave the empty value behind.
+ * A variable with one of these attributes is released on every way out of its scope, so it
+ * must always hold either an owned object or the empty value (-1, NULL): initialise it in
+ * its declaration. To hand an object on, take it with steal_fd() or steal_ptr(), which
+ * leave the empty value behind.
  *
- * Do not mix `goto` ladders and scope cleanup in one function: a reader can
- * follow either order of undoing, but not both at once.
+ * Do not mix `goto` ladders and scope cleanup in one function: a reader can follow either
+ * order of undoing, but not both at once.
  *
- * The helpers keep errno, so that a scope may end between a failing call and
- * the place where errno is read.
+ * The helpers keep errno, so that a scope may end between a failing call and the place
+ * where errno is read.
  */
 #ifndef VRAM_COMMON_CLEANUP_H
 #define VRAM_COMMON_CLEANUP_H
@@ -28,11 +28,11 @@
 #define _cleanup_(fn) __attribute__((__cleanup__(fn)))
 
 /* Defines fnp(type *p) for use with _cleanup_(fnp); fn must accept the empty value. */
-#define DEFINE_CLEANUP(type, fn)                     \
-	static inline void fn##p(type *p)            \
-	{                                            \
-		fn(*p);                              \
-	}                                            \
+#define DEFINE_CLEANUP(type, fn)          \
+	static inline void fn##p(type *p) \
+	{                                 \
+		fn(*p);                   \
+	}                                 \
 	struct vram_cleanup_##fn##_swallow_semicolon
 
 static inline void cleanup_close(int *fd)
@@ -75,12 +75,12 @@ static inline int steal_fd(int *fd)
 }
 
 /* Takes the pointer out of a cleaned-up variable. Value: the pointer. */
-#define steal_ptr(pp)                                  \
-	__extension__({                                \
-		__typeof__(pp) steal_pp_ = (pp);       \
+#define steal_ptr(pp)                                         \
+	__extension__({                                       \
+		__typeof__(pp) steal_pp_ = (pp);              \
 		__typeof__(*steal_pp_) steal_p_ = *steal_pp_; \
-		*steal_pp_ = NULL;                     \
-		steal_p_;                              \
+		*steal_pp_ = NULL;                            \
+		steal_p_;                                     \
 	})
 
 #endif

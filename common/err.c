@@ -16,7 +16,8 @@ void err_set_hook(err_hook_fn fn)
 
 void err_hook_stderr(int r, bool origin, const char *file, int line, const char *func)
 {
-	fprintf(stderr, "%s %s (%d) at %s:%d in %s()\n", origin ? "error" : "  via", err_name(r), r, file, line, func);
+	fprintf(stderr, "%s %s (%d) at %s:%d in %s()\n", origin ? "error" : "  via", err_name(r), r,
+		file, line, func);
 }
 
 /* -INT_MIN does not fit; it is no errno either. */

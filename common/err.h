@@ -8,18 +8,20 @@
  *	r > 0	a named outcome (MODULE_E_*) that the direct caller must handle;
  *		a caller that cannot handle it folds it with err_fold().
  *
- * A frame that creates an error writes `return err_origin(-ENOSPC)`, a frame
- * that forwards one writes `return err_trace(r)`. Both return their argument;
- * when a hook is set they also report the place, which gives the path an error
- * took without a debugger. There is no hook by default and the library never
- * sets one, so libvram stays silent.
+ * A frame that creates an error writes `return err_origin(-ENOSPC)`, a frame that forwards
+ * one writes `return err_trace(r)`. Both return their argument; when a hook is set they
+ * also report the place, which gives the path an error took without a debugger. There is no
+ * hook by default and the library never sets one, so libvram stays silent.
  */
 #ifndef VRAM_COMMON_ERR_H
 #define VRAM_COMMON_ERR_H
 
 #include <stdbool.h>
 
-/* Called for every negative result that passes a trace point. Must not fail; errno is kept around it. */
+/*
+ * Called for every negative result that passes a trace point. Must not fail; errno is kept
+ * around it.
+ */
 typedef void (*err_hook_fn)(int r, bool origin, const char *file, int line, const char *func);
 
 /* Sets the hook, NULL for none. Call it before threads start: it is read without a lock. */
@@ -28,7 +30,10 @@ void err_set_hook(err_hook_fn fn);
 /* A ready-made hook: one line a trace point on stderr. */
 void err_hook_stderr(int r, bool origin, const char *file, int line, const char *func);
 
-/* Return: the short name, "ENOSPC", for an errno of either sign; "OK" for 0, "E???" for what is no errno. */
+/*
+ * Return: the short name, "ENOSPC", for an errno of either sign; "OK" for 0, "E???" for
+ * what is no errno.
+ */
 const char *err_name(int r);
 
 /* Return: the untranslated sentence, "No space left on device". Thread-safe, unlike strerror(). */

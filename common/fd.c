@@ -19,10 +19,12 @@
 
 #define FD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-_Static_assert(FD_CONTROL_MAX >= CMSG_SPACE(FD_MSG_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)),
+_Static_assert(FD_CONTROL_MAX >=
+		       CMSG_SPACE(FD_MSG_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)),
 	       "control buffer too small");
 
-int fd_msg_prepare_send(struct fd_msg *msg, const void *buf, size_t len, const int *fds, size_t n_fds)
+int fd_msg_prepare_send(struct fd_msg *msg, const void *buf, size_t len, const int *fds,
+			size_t n_fds)
 {
 	struct cmsghdr *cmsg;
 
@@ -114,7 +116,8 @@ int fd_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds,
 	return (size_t)n == len ? 0 : -EMSGSIZE;
 }
 
-ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *out_n_fds, int flags)
+ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *out_n_fds,
+		int flags)
 {
 	struct fd_msg msg;
 	ssize_t n;
@@ -229,7 +232,8 @@ int fd_is_anon_inode(int fd, const char *name)
 		return 0;
 	if (r < 0)
 		return r;
-	return !strncmp(link, prefix, sizeof(prefix) - 1) && !strcmp(link + sizeof(prefix) - 1, name);
+	return !strncmp(link, prefix, sizeof(prefix) - 1) &&
+	       !strcmp(link + sizeof(prefix) - 1, name);
 }
 
 int fd_is_userfaultfd(int fd)

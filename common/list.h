@@ -2,10 +2,10 @@
 /*
  * An intrusive, circular, doubly linked list.
  *
- * The head and every member are a struct list_node; a member is embedded in the
- * object it links, so adding and removing never allocate and never fail. An
- * initialised node that is on no list points to itself: list_del() leaves it in
- * that state, so deleting twice is harmless and list_is_linked() is exact.
+ * The head and every member are a struct list_node; a member is embedded in the object it
+ * links, so adding and removing never allocate and never fail. An initialised node that is
+ * on no list points to itself: list_del() leaves it in that state, so deleting twice is
+ * harmless and list_is_linked() is exact.
  *
  * Nothing here locks; the owner of the head says who may touch the list.
  */
@@ -20,9 +20,9 @@ struct list_node {
 	struct list_node *next;
 };
 
-#define LIST_INIT(name)              \
-	{                            \
-		&(name), &(name)     \
+#define LIST_INIT(name)          \
+	{                        \
+		&(name), &(name) \
 	}
 
 static inline void list_init(struct list_node *node)
@@ -42,7 +42,8 @@ static inline bool list_is_empty(const struct list_node *head)
 	return head->next == head;
 }
 
-static inline void list_insert_between(struct list_node *node, struct list_node *prev, struct list_node *next)
+static inline void list_insert_between(struct list_node *node, struct list_node *prev,
+				       struct list_node *next)
 {
 	node->prev = prev;
 	node->next = next;
@@ -88,22 +89,25 @@ static inline void list_splice_tail(struct list_node *from, struct list_node *he
 }
 
 /* The object of the given type that embeds the node as `member`. */
-#define list_entry(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* The first or last object, NULL when the list is empty. */
-#define list_first(head, type, member) (list_is_empty(head) ? NULL : list_entry((head)->next, type, member))
-#define list_last(head, type, member)  (list_is_empty(head) ? NULL : list_entry((head)->prev, type, member))
+#define list_first(head, type, member) \
+	(list_is_empty(head) ? NULL : list_entry((head)->next, type, member))
+#define list_last(head, type, member) \
+	(list_is_empty(head) ? NULL : list_entry((head)->prev, type, member))
 
 /* Walks the objects; the current one must not be removed in the body. */
-#define list_for_each(pos, head, member)                                                             \
-	for ((pos) = list_entry((head)->next, __typeof__(*(pos)), member); &(pos)->member != (head); \
+#define list_for_each(pos, head, member)                                   \
+	for ((pos) = list_entry((head)->next, __typeof__(*(pos)), member); \
+	     &(pos)->member != (head);                                     \
 	     (pos) = list_entry((pos)->member.next, __typeof__(*(pos)), member))
 
 /* The same, and the body may remove or free the current object (but not `tmp`). */
-#define list_for_each_safe(pos, tmp, head, member)                               \
-	for ((pos) = list_entry((head)->next, __typeof__(*(pos)), member),       \
-	    (tmp) = list_entry((pos)->member.next, __typeof__(*(pos)), member);  \
-	     &(pos)->member != (head);                                           \
+#define list_for_each_safe(pos, tmp, head, member)                              \
+	for ((pos) = list_entry((head)->next, __typeof__(*(pos)), member),      \
+	    (tmp) = list_entry((pos)->member.next, __typeof__(*(pos)), member); \
+	     &(pos)->member != (head);                                          \
 	     (pos) = (tmp), (tmp) = list_entry((tmp)->member.next, __typeof__(*(tmp)), member))
 
 #endif

@@ -50,7 +50,10 @@ static int parse_unit(const char **p)
 /* Parses text[0..len); the caller has dealt with "max". */
 static int parse_number(const char *text, uint64_t *out_bytes)
 {
-	/* Twelve digits are finer than one byte of a T; a longer fraction only loses what is dropped anyway. */
+	/*
+	 * Twelve digits are finer than one byte of a T; a longer fraction only loses what
+	 * is dropped anyway.
+	 */
 	const int frac_digits_max = 13;
 	uint64_t whole = 0, frac = 0, frac_scale = 1;
 	bool has_frac = false;
@@ -142,7 +145,8 @@ const char *size_format(char buf[SIZE_TEXT_MAX], uint64_t bytes)
 	} while (tenths >= 10240 && size_units[unit + 1]);
 
 	if (tenths % 10)
-		snprintf(buf, SIZE_TEXT_MAX, "%" PRIu64 ".%u%c", tenths / 10, (unsigned)(tenths % 10), size_units[unit]);
+		snprintf(buf, SIZE_TEXT_MAX, "%" PRIu64 ".%u%c", tenths / 10,
+			 (unsigned)(tenths % 10), size_units[unit]);
 	else
 		snprintf(buf, SIZE_TEXT_MAX, "%" PRIu64 "%c", tenths / 10, size_units[unit]);
 	return buf;

@@ -2,10 +2,9 @@
 /*
  * Byte counts as people write and read them.
  *
- * Units are binary: K is 1024 bytes, then M, G, T; lower case and the forms "GiB" and
- * "GB" mean the same. A fraction needs a unit ("1.5G"); what is left below
- * one byte is dropped. "max" is SIZE_UNLIMITED. No sign, no white space, no
- * exponent, nothing behind the unit.
+ * Units are binary: K is 1024 bytes, then M, G, T; lower case and the forms "GiB" and "GB"
+ * mean the same. A fraction needs a unit ("1.5G"); what is left below one byte is dropped.
+ * "max" is SIZE_UNLIMITED. No sign, no white space, no exponent, nothing behind the unit.
  */
 #ifndef VRAM_COMMON_SIZE_H
 #define VRAM_COMMON_SIZE_H
@@ -28,14 +27,14 @@ int size_parse(const char *text, uint64_t *out_bytes);
 int size_parse_rate(const char *text, uint64_t *out_bytes_per_s);
 
 /*
- * For people: the largest unit that leaves at least 1, rounded to one decimal
- * ("1.5G", "16G", "100B", "max"). Return: buf.
+ * For people: the largest unit that leaves at least 1, rounded to one decimal ("1.5G",
+ * "16G", "100B", "max"). Return: buf.
  */
 const char *size_format(char buf[SIZE_TEXT_MAX], uint64_t bytes);
 
 /*
- * For files that are read back: the largest unit that divides exactly
- * ("1536M", "4097"); size_parse() gives the same number again. Return: buf.
+ * For files that are read back: the largest unit that divides exactly ("1536M", "4097");
+ * size_parse() gives the same number again. Return: buf.
  */
 const char *size_format_exact(char buf[SIZE_TEXT_MAX], uint64_t bytes);
 
