@@ -341,17 +341,11 @@ static bool token_cancel(struct loop *loop, const struct loop_token *token)
 
 	if (!sqe)
 		return false;
-	switch (token->kind) {
-	case LOOP_POLL:
-		io_uring_prep_poll_remove(sqe, token_user_data(token));
-		break;
-	case LOOP_TIMER:
-		io_uring_prep_timeout_remove(sqe, token_user_data(token), 0);
-		break;
-	default:
-		io_uring_prep_cancel64(sqe, token_user_data(token), 0);
-		break;
-	}
+	/*
+	 * Not io_uring_prep_poll_remove(): that gives up with EALREADY, and the poll stays, when an event
+	 * is just being delivered (Linux 6.18). ASYNC_CANCEL marks the poll and is never too late.
+	 */
+	io_uring_prep_cancel64(sqe, token_user_data(token), 0);
 	/* It may fail because the request has just ended by itself; nobody needs to know. */
 	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 	io_uring_sqe_set_data64(sqe, LOOP_USER_DATA_NONE);
