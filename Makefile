@@ -141,10 +141,15 @@ HAVE_CLANG := $(shell command -v $(CLANG) 2>/dev/null)
 
 # ---- targets -----------------------------------------------------------------
 
-.PHONY: all tests fuzz benches deps check check-asan check-tsan check-ubsan \
+.PHONY: all objects tests fuzz benches deps check check-asan check-tsan check-ubsan \
 	check-style bench demo install uninstall clean help format complete
 
 all: $(DAEMON) $(LIBS) $(PRELOAD) $(EXAMPLES) $(TOOL_BINS)
+
+# Every source on its own, whether something links it already or not.
+objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PRELOAD_SRC) \
+	$(EXAMPLE_SRC) $(wildcard tools/*/*.c) $(filter-out tests/fuzz/%,$(TEST_SRC)) \
+	$(wildcard tests/support/*.c))
 
 tests: all $(TEST_PROGS)
 

@@ -37,7 +37,6 @@ PARTS = [
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
     ["log", "loop", "policy", "gpu", "cuda_abi", "drm", "privileges", "config"],
-
     ["arbiter", "limits", "store", "swap", "hostpool", "pager"],
     ["scheduler", "stats"],
     ["session", "admin", "listener", "metrics"],
@@ -58,6 +57,7 @@ SOLE = [
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
+
 def module_layer(name):
     """Layer of daemon/NAME.[ch], or None for a module that the table does not know."""
     stem = os.path.basename(name).rsplit(".", 1)[0]
@@ -68,6 +68,7 @@ def module_layer(name):
                 if best is None or len(module) > best[0]:
                     best = (len(module), layer)
     return best and best[1]
+
 
 def check_part(name, target):
     for who, may in PARTS:
@@ -85,6 +86,7 @@ def check_part(name, target):
         if mine is not None and theirs > mine:
             return f"upward: {target} is a layer above"
     return None
+
 
 def check(top):
     """Return the violations as 'file:line: text'."""
@@ -118,6 +120,7 @@ def check(top):
                 found.append(f"{where}: {why}")
     return found
 
+
 # (file, its text, part of the complaint or None)
 PLANTED = [
     ("common/err.h", "", None),
@@ -148,6 +151,7 @@ PLANTED = [
     ("tests/unit/test_x.c", '#include "daemon/pager.h"\n#include <liburing.h>\n', None),
 ]
 
+
 def self_test():
     with tempfile.TemporaryDirectory() as top:
         for name, text, _ in PLANTED:
@@ -161,6 +165,7 @@ def self_test():
         elif complaint is not None and not any(complaint in line for line in mine):
             wrong.append(f"self-test: planted in {name}, not found: {complaint} ({mine})")
     return wrong
+
 
 def main():
     top = sys.argv[1] if len(sys.argv) > 1 else "."
