@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The daemon's configuration.
+ *
+ * Three layers, the later one wins: built-in defaults, the configuration file, the command line. A
+ * bad setting refuses the whole configuration, with the place and the reason: a daemon that runs with half
+ * of what its administrator wrote is worse than one that does not start.
+ *
+ * One table (config.c) says for every setting its section, key, type, range, default and one line of help.
+ * The parser, `vramd --help`, `vramd --check-config` and the test of the manual page read it.
+ */
+#ifndef VRAM_DAEMON_CONFIG_H
+#define VRAM_DAEMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "daemon/log.h"
+
+/* Decided at run time. */
+#define CONFIG_AUTO (-1)
+
+struct config {
+	bool user;	    /* --user: a private daemon of whoever starts it */
+	bool check_only;    /* --check-config */
+	uint64_t ram_bytes; /* what percentages are percentages of */
+
+	struct {
+		char *socket;  /* where to listen; never NULL after config_load() */
+		int log_level; /* enum log_level */
+	} daemon;
+	struct {
+		int kind;	      /* enum vram_device_kind */
+		char *name;	      /* "": the device's own */
+		uint64_t budget;      /* bytes of the vram tier */
+		uint64_t host_budget; /* bytes of the host tier; 0: there is none */
+		uint64_t link;	      /* bytes a second; 0: no link */
+		uint64_t chunk;	      /* bytes; 0: auto */
+		int huge;	      /* CONFIG_AUTO, 0 never, 1 always */
+	} device;
+	struct {
+		uint64_t inflight;  /* bytes being read at once */
+		uint64_t read_size; /* bytes of one read */
+		int direct;	    /* CONFIG_AUTO, 0 never */
+		char *fault;	    /* "": no faults; else what the store's fault layer is to do */
+	} io;
+	struct {
+		char *path;    /* a directory; never NULL after config_load() */
+		uint64_t size; /* bytes; 0: buffers are never written out */
+	} swap;
+	struct {
+		uint64_t max_sessions;
+		uint64_t max_sessions_per_user;
+		uint64_t max_slots; /* of a session, as all below */
+		uint64_t max_objects;
+		uint64_t max_extents;	 /* of one object */
+		uint64_t max_registered; /* bytes of all objects and mappings */
+		uint64_t max_requests;	 /* in flight */
+		uint64_t pin_timeout;	 /* ns; 0: never revoke */
+		uint64_t wait_timeout;	 /* ns; 0: wait for ever */
+	} limits;
+	struct {
+		uint64_t prefetch; /* bytes loaded ahead for one user of a model; 0: auto */
+		int share;	   /* enum policy_share: 0 fair, 1 bytes */
+		uint64_t keep;	   /* ns that a model without users stays cached */
+	} policy;
+};
+
+/* What config_load() may say beside 0 and -errno. */
+enum {
+	CONFIG_E_DONE = 1,  /* --help or --version was answered: exit 0 */
+	CONFIG_E_USAGE = 2, /* said on stderr: exit 2 */
+};
+
+/* Room for any reason. */
+#define CONFIG_REASON_MAX 512
+
+/* config_init() - the defaults, as they are before config_finish(). Return: 0 or -ENOMEM. */
+int config_init(struct config *config, bool user);
+void config_deinit(struct config *config);
+
+/*
+ * One setting. Return: 0, -ENOENT for an unknown section or key, -EINVAL or -ERANGE for a bad value, -ENOMEM;
+ * then `reason` says what is wrong and what would be right.
+ */
+int config_set(struct config *config, const char *section, const char *key, const char *value,
+	       char reason[CONFIG_REASON_MAX]);
+/* Return: 0, or -errno with "FILE:LINE: what" in reason. */
+int config_read(struct config *config, const char *path, char reason[CONFIG_REASON_MAX]);
+/* Works out what depends on several settings and checks it. Return: as config_set(). */
+int config_finish(struct config *config, char reason[CONFIG_REASON_MAX]);
+
+/*
+ * The whole of it: defaults, file, command line. Errors are reported on stderr.
+ * Return: 0 with *out to be deinitialised, CONFIG_E_*, or -errno.
+ */
+int config_load(struct config *out, int argc, char *const argv[]);
+
+/* The configuration as a file that config_read() takes. */
+void config_print(const struct config *config, FILE *f);
+void config_help(FILE *f);
+
+#endif
