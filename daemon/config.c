@@ -1,0 +1,666 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The table of settings, and the three layers that fill a struct config.
+ *
+ * What a value of a type looks like is in config_value.c; here is which settings exist and what
+ * they mean together.
+ */
+#define _GNU_SOURCE 1
+#include "daemon/config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/proto.h"
+#include "common/size.h"
+#include "common/socket.h"
+#include "daemon/config_value.h"
+
+#define KIB (1ull << 10)
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+#define TIB (1ull << 40)
+#define SEC 1000000000ull
+
+static const struct config_choice level_choices[] = {
+	{ "error", LOG_LEVEL_ERROR },
+	{ "warning", LOG_LEVEL_WARN },
+	{ "info", LOG_LEVEL_INFO },
+	{ "debug", LOG_LEVEL_DEBUG },
+	{ NULL, 0 },
+};
+static const struct config_choice kind_choices[] = {
+	{ "host", VRAM_DEVICE_HOST },
+	{ NULL, 0 },
+};
+static const struct config_choice huge_choices[] = {
+	{ "auto", CONFIG_AUTO },
+	{ "always", 1 },
+	{ "never", 0 },
+	{ NULL, 0 },
+};
+static const struct config_choice direct_choices[] = {
+	{ "auto", CONFIG_AUTO },
+	{ "never", 0 },
+	{ NULL, 0 },
+};
+static const struct config_choice share_choices[] = {
+	{ "fair", 0 },
+	{ "bytes", 1 },
+	{ NULL, 0 },
+};
+
+#define FIELD(member) offsetof(struct config, member)
+
+static const struct config_option options[] = {
+	{ "daemon", "socket", CONFIG_TEXT, FIELD(daemon.socket), "",
+	  .show = "the system's or the user's",
+	  .help = "where to listen, unless systemd passes the socket" },
+	{ "daemon", "log_level", CONFIG_CHOICE, FIELD(daemon.log_level), "info",
+	  .choices = level_choices, .help = "how much is logged; SIGHUP reads it again" },
+
+	{ "device", "kind", CONFIG_CHOICE, FIELD(device.kind), "host", .choices = kind_choices,
+	  .help = "what holds the layers" },
+	{ "device", "name", CONFIG_TEXT, FIELD(device.name), "", .show = "the device's own",
+	  .max = 31, .help = "what the device is called in tables" },
+	{ "device", "budget", CONFIG_SHARE, FIELD(device.budget), "50%", .min = MIB,
+	  .max = 64 * TIB, .help = "memory for resident layers; % is of the machine's RAM" },
+	{ "device", "host_budget", CONFIG_SHARE, FIELD(device.host_budget), "0", .max = 64 * TIB,
+	  .help = "a separate host tier behind the device; needs link" },
+	{ "device", "link", CONFIG_RATE, FIELD(device.link), "0", .max = TIB, .show = "none",
+	  .help = "imitate a card behind a bus of this rate, like 16G/s" },
+	{ "device", "chunk", CONFIG_SIZE_AUTO, FIELD(device.chunk), "auto", .min = 4 * KIB,
+	  .max = GIB, .power_of_two = true, .help = "the grain of paging; a power of two" },
+	{ "device", "huge", CONFIG_CHOICE, FIELD(device.huge), "auto", .choices = huge_choices,
+	  .help = "huge pages for the layers" },
+
+	{ "io", "inflight", CONFIG_SIZE, FIELD(io.inflight), "24M", .min = 64 * KIB, .max = 4 * GIB,
+	  .help = "bytes being read at once" },
+	{ "io", "read_size", CONFIG_SIZE, FIELD(io.read_size), "1M", .min = 4 * KIB,
+	  .max = 64 * MIB, .power_of_two = true, .help = "bytes of one read; a power of two" },
+	{ "io", "direct", CONFIG_CHOICE, FIELD(io.direct), "auto", .choices = direct_choices,
+	  .help = "O_DIRECT where the file system has it" },
+	{ "io", "fault", CONFIG_TEXT, FIELD(io.fault), "", .show = "none",
+	  .help = "for tests only: which reads and writes are to fail" },
+
+	{ "swap", "path", CONFIG_TEXT, FIELD(swap.path), "",
+	  .show = "/var/lib/vramd, or with --user "
+		  "$XDG_STATE_HOME/vramd",
+	  .help = "the directory of the swap file for buffers" },
+	{ "swap", "size", CONFIG_SIZE, FIELD(swap.size), "0", .max = 64 * TIB,
+	  .help = "its size, taken at start; 0: buffers are never written out" },
+
+	{ "limits", "max_sessions", CONFIG_COUNT, FIELD(limits.max_sessions), "1024", .min = 1,
+	  .max = 65536, .help = "sessions at once" },
+	{ "limits", "max_sessions_per_user", CONFIG_COUNT, FIELD(limits.max_sessions_per_user),
+	  "256", .min = 1, .max = 65536,
+	  .help = "sessions of one user other than root and the daemon's own" },
+	{ "limits", "max_slots", CONFIG_COUNT, FIELD(limits.max_slots), "16384", .min = 64,
+	  .max = 1048576, .help = "layers of a session" },
+	{ "limits", "max_objects", CONFIG_COUNT, FIELD(limits.max_objects), "256", .min = 1,
+	  .max = 65536, .help = "models and buffers of a session" },
+	{ "limits", "max_extents", CONFIG_COUNT, FIELD(limits.max_extents), "262144", .min = 1,
+	  .max = 16777216, .help = "extents of a model" },
+	{ "limits", "max_registered", CONFIG_SIZE, FIELD(limits.max_registered), "4T", .min = MIB,
+	  .max = 1024 * TIB, .help = "bytes of all models and buffers of a session" },
+	{ "limits", "max_requests", CONFIG_COUNT, FIELD(limits.max_requests), "1024", .min = 1,
+	  .max = 1048576, .help = "requests of a session in flight" },
+	{ "limits", "pin_timeout", CONFIG_DURATION, FIELD(limits.pin_timeout), "30s",
+	  .max = 86400 * SEC,
+	  .help = "how long a pin may keep out who needs the memory; 0: for ever" },
+	{ "limits", "wait_timeout", CONFIG_DURATION, FIELD(limits.wait_timeout), "60s",
+	  .max = 86400 * SEC, .help = "how long a request may wait for memory; 0: for ever" },
+
+	{ "policy", "prefetch", CONFIG_SIZE_AUTO, FIELD(policy.prefetch), "auto", .min = 4 * KIB,
+	  .max = 64 * GIB, .help = "bytes loaded ahead for each user of a model" },
+	{ "policy", "share", CONFIG_CHOICE, FIELD(policy.share), "fair", .choices = share_choices,
+	  .help = "fair: quotas by weight; bytes: move the fewest bytes over all" },
+	{ "policy", "keep", CONFIG_DURATION, FIELD(policy.keep), "60s", .max = 30 * 86400 * SEC,
+	  .help = "how long a model without users stays cached" },
+};
+#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+
+static bool section_known(const char *section)
+{
+	size_t i;
+
+	for (i = 0; i < N_OPTIONS; i++) {
+		if (!strcmp(options[i].section, section))
+			return true;
+	}
+	return false;
+}
+
+/* Return: the index of the setting, or -1. */
+static int option_find(const char *section, const char *key)
+{
+	size_t i;
+
+	for (i = 0; i < N_OPTIONS; i++) {
+		if (!strcmp(options[i].section, section) && !strcmp(options[i].key, key))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int reason_set(char *reason, int r, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static int reason_set(char *reason, int r, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, CONFIG_REASON_MAX, format, args);
+	va_end(args);
+	return err_origin(r);
+}
+
+int config_set(struct config *config, const char *section, const char *key, const char *value,
+	       char reason[CONFIG_REASON_MAX])
+{
+	char what[CONFIG_REASON_MAX / 2];
+	int i = option_find(section, key);
+	int r;
+
+	if (i < 0 && !section_known(section))
+		return reason_set(reason, -ENOENT, "there is no section [%.64s]", section);
+	if (i < 0)
+		return reason_set(reason, -ENOENT, "section [%.64s] has no key '%.64s'", section,
+				  key);
+	r = config_value_parse(&options[i], value, config->ram_bytes,
+			       (char *)config + options[i].offset, what, sizeof(what));
+	if (r < 0)
+		return reason_set(reason, r, "%s.%s: %s", section, key, what);
+	return 0;
+}
+
+/* Memory that this process can have: the machine's. */
+static uint64_t ram_bytes(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+int config_init(struct config *config, bool user)
+{
+	char reason[CONFIG_REASON_MAX];
+	size_t i;
+	int r;
+
+	memset(config, 0, sizeof(*config));
+	config->user = user;
+	config->ram_bytes = ram_bytes();
+	for (i = 0; i < N_OPTIONS; i++) {
+		r = config_set(config, options[i].section, options[i].key, options[i].value,
+			       reason);
+		/* A default that its own table refuses is our mistake. */
+		assert(r == 0 || r == -ENOMEM);
+		if (r < 0) {
+			config_deinit(config);
+			return err_trace(r);
+		}
+	}
+	return 0;
+}
+
+void config_deinit(struct config *config)
+{
+	char **text;
+	size_t i;
+
+	for (i = 0; i < N_OPTIONS; i++) {
+		if (options[i].type != CONFIG_TEXT)
+			continue;
+		text = (char **)(void *)((char *)config + options[i].offset);
+		free(*text);
+		*text = NULL;
+	}
+}
+
+/* ---- the file ---------------------------------------------------------------------------------- */
+
+/*
+ * inih leaves out what a strict reader needs: the line of a setting, sections without keys, lines that are
+ * too long, settings given twice. So it reads through line_read(), which sees every line first.
+ */
+struct file_reader {
+	struct config *config;
+	FILE *f;
+	const char *path;
+	char *reason; /* of the first mistake; empty: none yet */
+	int r;
+	int line;
+	int seen_at[N_OPTIONS]; /* the line of each setting, 0: not yet */
+};
+
+static void reader_fail(struct file_reader *reader, int r, int line, const char *what)
+{
+	if (reader->r == 0)
+		reader->r = reason_set(reader->reason, r, "%s:%d: %s", reader->path, line, what);
+}
+
+static void line_check_section(struct file_reader *reader, const char *start)
+{
+	const char *end = strchr(start, ']');
+	char name[64], what[128];
+	size_t len;
+
+	if (!end)
+		return; /* inih says so */
+	len = (size_t)(end - start) - 1;
+	if (len < sizeof(name)) {
+		memcpy(name, start + 1, len);
+		name[len] = '\0';
+		if (section_known(name))
+			return;
+	}
+	snprintf(what, sizeof(what), "there is no section %.*s", (int)(len < 60 ? len + 2 : 62),
+		 start);
+	reader_fail(reader, -ENOENT, reader->line, what);
+}
+
+static char *line_read(char *buf, int size, void *stream)
+{
+	struct file_reader *reader = stream;
+	char *start;
+	size_t len;
+
+	if (reader->r != 0 || !fgets(buf, size, reader->f))
+		return NULL;
+	reader->line++;
+	len = strlen(buf);
+	if ((len == 0 || buf[len - 1] != '\n') && !feof(reader->f)) {
+		reader_fail(reader, -EINVAL, reader->line,
+			    "the line is too long or holds a zero byte");
+		return NULL;
+	}
+	/* An indented line would be taken for more of the value before it. */
+	start = buf + strspn(buf, " \t");
+	memmove(buf, start, strlen(start) + 1);
+	if (*buf == '[')
+		line_check_section(reader, buf);
+	return buf;
+}
+
+static int line_handle(void *user, const char *section, const char *key, const char *value)
+{
+	struct file_reader *reader = user;
+	char reason[CONFIG_REASON_MAX];
+	int i = option_find(section, key);
+	int r;
+
+	if (reader->r != 0)
+		return 0;
+	if (!*section) {
+		reader_fail(reader, -EINVAL, reader->line, "a setting before the first [section]");
+		return 0;
+	}
+	if (i >= 0 && reader->seen_at[i] > 0) {
+		snprintf(reason, sizeof(reason), "%s.%s is given twice, first in line %d", section,
+			 key, reader->seen_at[i]);
+		reader_fail(reader, -EINVAL, reader->line, reason);
+		return 0;
+	}
+	r = config_set(reader->config, section, key, value, reason);
+	if (r < 0) {
+		reader_fail(reader, r, reader->line, reason);
+		return 0;
+	}
+	reader->seen_at[i] = reader->line;
+	return 1;
+}
+
+int config_read(struct config *config, const char *path, char reason[CONFIG_REASON_MAX])
+{
+	struct file_reader reader = { .config = config, .path = path, .reason = reason };
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	int line;
+
+	if (!f)
+		return reason_set(reason, -errno, "%s: %s", path, strerror(errno));
+	reader.f = f;
+	line = ini_parse_stream(line_read, &reader, line_handle, &reader);
+	if (ferror(f))
+		return reason_set(reason, errno ? -errno : -EIO, "%s: %s", path,
+				  strerror(errno ? errno : EIO));
+	/* inih reports the first line that it did not understand; ours may have come before. */
+	if (line > 0 && (reader.r == 0 || line < reader.line)) {
+		reader.r = 0;
+		reader_fail(&reader, -EINVAL, line,
+			    "neither a [section] nor 'key = value' nor a '#' comment");
+	} else if (line < 0) {
+		reader_fail(&reader, -ENOMEM, reader.line, "out of memory");
+	}
+	return err_trace(reader.r);
+}
+
+/* ---- what belongs together --------------------------------------------------------------------- */
+
+static int text_default(char **text, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return err_origin(-ENOMEM);
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+static int finish_socket(struct config *config, char *reason)
+{
+	char path[VRAM_SOCKET_PATH_MAX];
+
+	if (!*config->daemon.socket) {
+		snprintf(path, sizeof(path), "%s", VRAM_SOCKET_SYSTEM);
+		if (config->user && vram_socket_path_user(path, sizeof(path)) < 0)
+			return reason_set(reason, -ENOENT,
+					  "XDG_RUNTIME_DIR is not set, or is too long: "
+					  "say with --socket where to listen");
+		return err_trace(text_default(&config->daemon.socket, path));
+	}
+	if (config->daemon.socket[0] != '/')
+		return reason_set(reason, -EINVAL,
+				  "daemon.socket: '%.200s' is not an absolute path",
+				  config->daemon.socket);
+	if (strlen(config->daemon.socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return reason_set(reason, -ERANGE,
+				  "daemon.socket: a socket's path has at most %zu bytes",
+				  sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+	return 0;
+}
+
+static int finish_swap(struct config *config, char *reason)
+{
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char path[4096];
+
+	if (*config->swap.path && config->swap.path[0] != '/')
+		return reason_set(reason, -EINVAL, "swap.path: '%.200s' is not an absolute path",
+				  config->swap.path);
+	if (*config->swap.path)
+		return 0;
+	if (!config->user)
+		snprintf(path, sizeof(path), "/var/lib/vramd");
+	else if (state && state[0] == '/')
+		snprintf(path, sizeof(path), "%s/vramd", state);
+	else
+		snprintf(path, sizeof(path), "%s/.local/state/vramd",
+			 home && home[0] == '/' ? home : "/tmp");
+	return err_trace(text_default(&config->swap.path, path));
+}
+
+int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
+{
+	char limit[SIZE_TEXT_MAX];
+	int r;
+
+	reason[0] = '\0';
+	r = finish_socket(config, reason);
+	if (r == 0)
+		r = finish_swap(config, reason);
+	if (r < 0)
+		return err_trace(r);
+	if (config->device.host_budget > 0 && config->device.link == 0)
+		return reason_set(reason, -EINVAL,
+				  "device.host_budget: without device.link the host is the device "
+				  "itself and has no tier of its own");
+	if (config->io.read_size > config->io.inflight)
+		return reason_set(reason, -ERANGE, "io.read_size: at most io.inflight, which is %s",
+				  size_format_exact(limit, config->io.inflight));
+	if (config->device.chunk > config->device.budget)
+		return reason_set(reason, -ERANGE,
+				  "device.chunk: at most device.budget, which is %s",
+				  size_format_exact(limit, config->device.budget));
+	return 0;
+}
+
+/* ---- the command line -------------------------------------------------------------------------- */
+
+enum {
+	OPT_SOCKET = 256,
+	OPT_BUDGET,
+	OPT_SET,
+	OPT_USER,
+	OPT_CHECK,
+	OPT_VERSION,
+};
+
+static const struct {
+	struct option getopt;
+	const char *arg;
+	const char *help;
+} switches[] = {
+	{ { "user", no_argument, NULL, OPT_USER },
+	  NULL,
+	  "a private daemon of your own, with a socket below $XDG_RUNTIME_DIR" },
+	{ { "config", required_argument, NULL, 'c' },
+	  "FILE",
+	  "read FILE instead of the default file" },
+	{ { "socket", required_argument, NULL, OPT_SOCKET },
+	  "PATH",
+	  "the same as --set daemon.socket=PATH" },
+	{ { "budget", required_argument, NULL, OPT_BUDGET },
+	  "SIZE",
+	  "the same as --set device.budget=SIZE" },
+	{ { "set", required_argument, NULL, OPT_SET },
+	  "SECTION.KEY=VALUE",
+	  "a setting that overrides the file; may be repeated" },
+	{ { "check-config", no_argument, NULL, OPT_CHECK },
+	  NULL,
+	  "print the configuration that would be in force, and exit" },
+	{ { "version", no_argument, NULL, OPT_VERSION }, NULL, "print the version, and exit" },
+	{ { "help", no_argument, NULL, 'h' }, NULL, "print this, and exit" },
+};
+#define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))
+
+struct command_line {
+	bool user;
+	bool check_only;
+	const char *file;
+	char **settings; /* "section.key=value", in order */
+	size_t n_settings;
+};
+
+static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int usage(const char *format, ...)
+{
+	va_list args;
+
+	fputs("vramd: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("\nTry 'vramd --help'.\n", stderr);
+	return CONFIG_E_USAGE;
+}
+
+static int setting_add(struct command_line *line, const char *prefix, const char *value)
+{
+	char **settings = reallocarray(line->settings, line->n_settings + 1, sizeof(*settings));
+
+	if (!settings)
+		return err_origin(-ENOMEM);
+	line->settings = settings;
+	if (asprintf(&settings[line->n_settings], "%s%s", prefix, value) < 0)
+		return err_origin(-ENOMEM);
+	line->n_settings++;
+	return 0;
+}
+
+static int command_line_parse(struct command_line *line, int argc, char *const argv[])
+{
+	struct option long_options[N_SWITCHES + 1] = { 0 };
+	size_t i;
+	int c, r = 0;
+
+	for (i = 0; i < N_SWITCHES; i++)
+		long_options[i] = switches[i].getopt;
+	optind = 0; /* may be called again */
+	while (r == 0 && (c = getopt_long(argc, argv, "+:c:h", long_options, NULL)) != -1) {
+		switch (c) {
+		case OPT_USER:
+			line->user = true;
+			break;
+		case OPT_CHECK:
+			line->check_only = true;
+			break;
+		case 'c':
+			line->file = optarg;
+			break;
+		case OPT_SOCKET:
+			r = setting_add(line, "daemon.socket=", optarg);
+			break;
+		case OPT_BUDGET:
+			r = setting_add(line, "device.budget=", optarg);
+			break;
+		case OPT_SET:
+			r = setting_add(line, "", optarg);
+			break;
+		case OPT_VERSION:
+			printf("vramd %s\n", VRAM_VERSION);
+			return CONFIG_E_DONE;
+		case 'h':
+			config_help(stdout);
+			return CONFIG_E_DONE;
+		case ':':
+			return usage("%s needs an argument", argv[optind - 1]);
+		default:
+			return usage("there is no option %s", argv[optind - 1]);
+		}
+	}
+	if (r == 0 && optind < argc)
+		return usage("unexpected argument '%s'", argv[optind]);
+	return err_trace(r);
+}
+
+/* Applies one "section.key=value". */
+static int setting_apply(struct config *config, char *setting, char *reason)
+{
+	char *dot = strchr(setting, '.'), *equal = strchr(setting, '=');
+
+	if (!dot || !equal || equal < dot)
+		return reason_set(reason, -EINVAL, "'%.200s' is not SECTION.KEY=VALUE", setting);
+	*dot = '\0';
+	*equal = '\0';
+	return err_trace(config_set(config, setting, dot + 1, equal + 1, reason));
+}
+
+/* The default file need not exist; one that was asked for must. */
+static int file_apply(struct config *config, const char *file, char *reason)
+{
+	const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char path[4096];
+
+	if (file)
+		return err_trace(config_read(config, file, reason));
+	if (!config->user)
+		snprintf(path, sizeof(path), "%s/vramd.conf", VRAM_SYSCONFDIR);
+	else if (base && base[0] == '/')
+		snprintf(path, sizeof(path), "%s/vramd/vramd.conf", base);
+	else
+		snprintf(path, sizeof(path), "%s/.config/vramd/vramd.conf", home ? home : "");
+	if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	return err_trace(config_read(config, path, reason));
+}
+
+static int config_build(struct config *config, const struct command_line *line)
+{
+	char reason[CONFIG_REASON_MAX] = "out of memory";
+	size_t i;
+	int r;
+
+	r = file_apply(config, line->file, reason);
+	if (r == 0) {
+		for (i = 0; i < line->n_settings && r == 0; i++)
+			r = setting_apply(config, line->settings[i], reason);
+		if (r == 0)
+			r = config_finish(config, reason);
+	}
+	if (r == 0)
+		return 0;
+	fprintf(stderr, "vramd: %s\n", reason);
+	return CONFIG_E_USAGE;
+}
+
+int config_load(struct config *out, int argc, char *const argv[])
+{
+	struct command_line line = { 0 };
+	struct config config;
+	size_t i;
+	int r;
+
+	r = command_line_parse(&line, argc, argv);
+	if (r == 0)
+		r = config_init(&config, line.user);
+	if (r == 0) {
+		config.check_only = line.check_only;
+		r = config_build(&config, &line);
+		if (r == 0)
+			*out = config;
+		else
+			config_deinit(&config);
+	}
+	for (i = 0; i < line.n_settings; i++)
+		free(line.settings[i]);
+	free(line.settings);
+	return err_trace(r);
+}
+
+void config_print(const struct config *config, FILE *f)
+{
+	char value[CONFIG_VALUE_MAX];
+	const char *section = "";
+	size_t i;
+
+	for (i = 0; i < N_OPTIONS; i++) {
+		if (strcmp(section, options[i].section) != 0) {
+			section = options[i].section;
+			fprintf(f, "%s[%s]\n", i ? "\n" : "", section);
+		}
+		fprintf(f, "%s = %s\n", options[i].key,
+			config_value_format(&options[i], (const char *)config + options[i].offset,
+					    value));
+	}
+}
+
+void config_help(FILE *f)
+{
+	char left[64];
+	size_t i;
+
+	fputs("Usage: vramd [OPTION]...\n"
+	      "Share one device between model processes that do not know of each other.\n\n",
+	      f);
+	for (i = 0; i < N_SWITCHES; i++) {
+		snprintf(left, sizeof(left), "%s--%s%s%s",
+			 switches[i].getopt.val == 'c' ? "-c, " :
+			 switches[i].getopt.val == 'h' ? "-h, " :
+							 "    ",
+			 switches[i].getopt.name, switches[i].arg ? " " : "",
+			 switches[i].arg ? switches[i].arg : "");
+		fprintf(f, "  %-30s %s\n", left, switches[i].help);
+	}
+	fprintf(f, "\nSettings, for %s/vramd.conf and --set, and their defaults:\n",
+		VRAM_SYSCONFDIR);
+	for (i = 0; i < N_OPTIONS; i++) {
+		snprintf(left, sizeof(left), "%s.%s", options[i].section, options[i].key);
+		fprintf(f, "  %-30s %s [%s]\n", left, options[i].help,
+			options[i].show ? options[i].show : options[i].value);
+	}
+	fputs("\nWithout --user the daemon serves the whole machine and is started as root.\n"
+	      "See vramd(8) and vramd.conf(5).\n",
+	      f);
+}
