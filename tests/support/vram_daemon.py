@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A private vramd for the demo and the benchmarks: start it, ask it with vramctl -j, stop it.
+
+The keys that callers may rely on are in docs/demo.md.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class DaemonError(Exception):
+    pass
+
+
+def parse_size(text):
+    number, unit = (text[:-1], text[-1].upper()) if text and text[-1].isalpha() else (text, "")
+    if unit not in UNITS:
+        raise ValueError(f"{text}: a number with K, M, G or T")
+    return int(float(number) * UNITS[unit])
+
+
+def build_dir():
+    here = os.path.dirname(os.path.abspath(__file__))
+    return os.path.abspath(os.environ.get("VRAM_BUILD") or os.path.join(here, "..", "..", "build"))
+
+
+def missing(names):
+    """Of these programs below the build folder, those that are not there."""
+    return [n for n in names if not os.access(os.path.join(build_dir(), n), os.X_OK)]
+
+
+class Daemon:
+    """with Daemon(budget) as d: d.run(...), d.ask("status"), d.peak_memory()"""
+
+    def __init__(self, budget, settings=None):
+        self.build = build_dir()
+        # A socket's name has 107 bytes: a short folder of our own serves as the runtime folder.
+        self.dir = tempfile.mkdtemp(prefix="vram-")
+        self.socket = os.path.join(self.dir, "vramd", "vramd.sock")
+        self.log_path = os.path.join(self.dir, "vramd.log")
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir)
+        self.process = None
+        sections = {"device": {"budget": budget}}
+        for section, values in (settings or {}).items():
+            sections.setdefault(section, {}).update(values)
+        self.config = os.path.join(self.dir, "vramd.conf")
+        with open(self.config, "w", encoding="utf-8") as f:
+            for section, values in sections.items():
+                f.write(f"[{section}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()))
+
+    def __enter__(self):
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(self.build, "vramd"), "--user", "-c", self.config],
+                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(self.socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                text = self.log()
+                self.__exit__(None, None, None)
+                raise DaemonError(f"vramd did not start:\n{text}")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def stop(self):
+        """Ask it to stop. Return: its exit status, None if it was not running any more."""
+        if self.process is None or self.process.poll() is not None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            print("vramd did not stop within 20 s: killed", file=sys.stderr)
+            self.process.kill()
+            return self.process.wait()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def vramrun(self, command):
+        return [os.path.join(self.build, "vramrun"), "--socket", self.socket] + command
+
+    def ask(self, what):
+        """The answer of `vramctl -j WHAT`."""
+        vramctl = os.path.join(self.build, "vramctl")
+        done = subprocess.run([vramctl, "--socket", self.socket, "-j", what], env=self.env,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        if done.returncode:
+            raise DaemonError(f"vramctl -j {what}: exit {done.returncode}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+    def memory_now(self):
+        """Bytes that the daemon's memory files for weights really hold, as the kernel counts them, or None where
+        it does not let us look. This does not believe the daemon's own figures."""
+        seen, total = set(), 0
+        folder = f"/proc/{self.process.pid}/fd"
+        with open("/proc/self/mountinfo", encoding="utf-8") as f:
+            mounted = {line.split()[2] for line in f}
+        try:
+            for fd in os.listdir(folder):
+                path = os.path.join(folder, fd)
+                target = os.readlink(path)
+                if not (target.startswith("/memfd:") or target.endswith(" (deleted)")):
+                    continue
+                st = os.stat(path)
+                # Memory files live on file systems that are mounted nowhere; the swap file does not. Small
+                # ones are tables and messages.
+                device = f"{os.major(st.st_dev)}:{os.minor(st.st_dev)}"
+                if device in mounted or st.st_size < 8 << 20:
+                    continue
+                if (st.st_dev, st.st_ino) not in seen:
+                    seen.add((st.st_dev, st.st_ino))
+                    total += st.st_blocks * 512
+        except OSError:
+            return None
+        return total
