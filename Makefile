@@ -27,7 +27,7 @@
 # builds with that sanitizer into a folder of its own. B=DIR builds somewhere
 # else: several people or compilers in one tree take one each. WERROR= lets
 # warnings pass. prefix, libdir, sysconfdir and DESTDIR are as everywhere.
-# Every source sees VRAM_VERSION; daemon/ and tools/ see VRAM_LIBDIR (where the
+# Every source sees _GNU_SOURCE and VRAM_VERSION; daemon/ and tools/ see VRAM_LIBDIR (where the
 # shim is installed) and VRAM_SYSCONFDIR.
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -96,7 +96,7 @@ SAN_FLAGS := $(if $(SAN),$(or $(SAN_FLAGS_$(SAN)),$(error SAN=$(SAN): one of add
 
 # One set of objects serves programs and shared library alike: with everything
 # hidden but the public functions, position-independent code costs nothing.
-BASE := -std=gnu11 -fPIC -fvisibility=hidden -pthread -I. -DVRAM_VERSION='"$(VERSION)"' \
+BASE := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -I. -DVRAM_VERSION='"$(VERSION)"' \
 	$(WARN) $(sort $(call pkg,--cflags $(FOREIGN)))
 FLAGS = $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS)
 DIR_FLAGS := -DVRAM_LIBDIR='"$(libdir)/vram"' -DVRAM_SYSCONFDIR='"$(sysconfdir)/vramd"'
