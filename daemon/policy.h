@@ -44,7 +44,7 @@ struct policy_user;
 #define POLICY_NEVER UINT64_MAX
 
 enum policy_kind {
-	POLICY_MODEL, /* read-only: eviction drops it */
+	POLICY_MODEL,  /* read-only: eviction drops it */
 	POLICY_BUFFER, /* private and written: eviction costs a write too */
 };
 
@@ -56,16 +56,17 @@ enum policy_pass {
 };
 
 enum policy_share {
-	POLICY_SHARE_FAIR, /* weighted quotas between active tenants */
+	POLICY_SHARE_FAIR,  /* weighted quotas between active tenants */
 	POLICY_SHARE_BYTES, /* fewest bytes moved over all; may starve */
 };
 
 struct policy_config {
 	uint64_t capacity_bytes; /* what all objects together may take */
-	uint64_t window_bytes; /* most bytes loaded ahead for a user; 0: 64 MiB */
-	uint64_t protect_ns; /* how long an untouched load is kept; 0: 250 ms */
+	uint64_t window_bytes;	 /* most bytes loaded ahead for a user; 0: 64 MiB */
+	uint64_t protect_ns;	 /* how long an untouched load is kept; 0: 250 ms */
 	enum policy_share share;
-	bool no_spread; /* pure farthest next use: for comparisons only */
+	bool all_touches; /* every use is reported, not only those of closed chunks */
+	bool no_spread;	  /* pure farthest next use: for comparisons only */
 };
 
 struct policy_victim {
@@ -82,11 +83,11 @@ struct policy_tenant_info {
 };
 
 struct policy_user_info {
-	uint32_t position; /* where in the order it was last seen */
-	uint64_t passes; /* times it came round */
+	uint32_t position;     /* where in the order it was last seen */
+	uint64_t passes;       /* times it came round */
 	uint64_t ns_per_chunk; /* measured pace, stalls included; 0: unknown */
-	uint32_t lag; /* chunks behind the position that are kept for stragglers */
-	uint32_t depth; /* chunks that policy_prefetch keeps ahead */
+	uint32_t lag;	       /* chunks behind the position that are kept for stragglers */
+	uint32_t depth;	       /* chunks that policy_prefetch keeps ahead */
 	bool idle;
 };
 

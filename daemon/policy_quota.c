@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/policy_internal.h"
+
+/*
+ * What each tenant may hold.
+ *
+ * Usage: the resident bytes of every object, divided equally among the tenants
+ * that use it. Need: the same for all of the object's bytes. Quota: weighted
+ * water-filling of the capacity: every active tenant gets weight * level, but no
+ * more than it needs and no less than its min; the level is such that
+ * the quotas fill the capacity. An idle tenant's quota is its min: it keeps what nobody else
+ * wants.
+ *
+ * Quotas are not walls. Memory that is free is used by whoever loads first; only
+ * when something has to go does it matter who is above its quota. A tenant
+ * counts as above only from a small slack on, and until it is back at its quota, so that two
+ * tenants at their quotas do not take single chunks from each other in turns.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define WEIGHT_DEFAULT 100u
+#define HASH_MIN       64u
+
+static struct policy_tenant **bucket(const struct policy *p, uint32_t id)
+{
+	return &p->hash[(id * 2654435761u) & (p->hash_size - 1)];
+}
+
+struct policy_tenant *tenant_find(const struct policy *p, uint32_t id)
+{
+	struct policy_tenant *t;
+
+	if (!p->hash_size)
+		return NULL;
+	for (t = *bucket(p, id); t; t = t->hash_next)
+		if (t->id == id)
+			return t;
+	return NULL;
+}
+
+static int hash_grow(struct policy *p)
+{
+	struct policy_tenant **old = p->hash, *t, *next;
+	uint32_t old_size = p->hash_size, size = old_size ? 2 * old_size : HASH_MIN;
+	struct policy_tenant **hash;
+
+	if (p->n_tenants < old_size)
+		return 0;
+	hash = calloc(size, sizeof(struct policy_tenant *));
+	if (!hash)
+		return -ENOMEM;
+	p->hash = hash;
+	p->hash_size = size;
+	for (uint32_t i = 0; i < old_size; i++) {
+		for (t = old[i]; t; t = next) {
+			next = t->hash_next;
+			t->hash_next = *bucket(p, t->id);
+			*bucket(p, t->id) = t;
+		}
+	}
+	free(old);
+	p->memory_bytes += (size - old_size) * sizeof(struct policy_tenant *);
+	return 0;
+}
+
+struct policy_tenant *tenant_get(struct policy *p, uint32_t id)
+{
+	struct policy_tenant *t = tenant_find(p, id);
+
+	if (t)
+		return t;
+	if (hash_grow(p))
+		return NULL;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->id = id;
+	t->weight = WEIGHT_DEFAULT;
+	t->max = UINT64_MAX;
+	t->level = LEVEL_NORMAL;
+	t->hash_next = *bucket(p, id);
+	*bucket(p, id) = t;
+	p->n_tenants++;
+	p->memory_bytes += sizeof(*t);
+	return t;
+}
+
+/* Frees a tenant that has neither users nor limits. */
+void tenant_put(struct policy *p, struct policy_tenant *t)
+{
+	struct policy_tenant **at;
+
+	if (t->n_users || t->configured)
+		return;
+	for (at = bucket(p, t->id); *at != t; at = &(*at)->hash_next)
+		;
+	*at = t->hash_next;
+	p->n_tenants--;
+	p->memory_bytes -= sizeof(*t) + t->cap_users * sizeof(struct policy_user *);
+	free(t->users);
+	free(t);
+}
+
+static void set_n_tenants(struct policy_object *obj, uint32_t n)
+{
+	obj->n_tenants = n;
+	obj->p->quotas_dirty = true;
+	quota_charge(obj);
+	victim_dirty(obj);
+}
+
+int tenant_attach(struct policy_user *user)
+{
+	struct policy_tenant *t = user->tenant;
+	struct policy_object *obj = user->obj;
+
+	if (t->n_users == t->cap_users) {
+		uint32_t cap = t->cap_users ? 2 * t->cap_users : 2;
+		struct policy_user **users = realloc(t->users, cap * sizeof(struct policy_user *));
+
+		if (!users)
+			return -ENOMEM;
+		obj->p->memory_bytes += (cap - t->cap_users) * sizeof(struct policy_user *);
+		t->users = users;
+		t->cap_users = cap;
+	}
+	user->first = true;
+	for (uint32_t i = 0; i < t->n_users; i++)
+		if (t->users[i]->obj == obj)
+			user->first = false;
+	if (obj->chunk_bytes > t->grain)
+		t->grain = obj->chunk_bytes;
+	user->in_tenant = t->n_users;
+	t->users[t->n_users++] = user;
+	if (user->first)
+		set_n_tenants(obj, obj->n_tenants + 1);
+	tenant_update_idle(obj->p, t);
+	return 0;
+}
+
+/* The user is still in its object's array. */
+void tenant_detach(struct policy_user *user)
+{
+	struct policy_tenant *t = user->tenant;
+	struct policy_object *obj = user->obj;
+	struct policy_user *heir = NULL;
+
+	t->users[user->in_tenant] = t->users[--t->n_users];
+	t->users[user->in_tenant]->in_tenant = user->in_tenant;
+	for (uint32_t i = 0; i < t->n_users && user->first; i++)
+		if (t->users[i]->obj == obj)
+			heir = t->users[i];
+	if (heir) {
+		heir->first = true;
+		heir->charged = user->charged;
+	} else if (user->first) {
+		if (user->charged)
+			t->usage -= obj->share_bytes;
+		user->first = false;
+		set_n_tenants(obj, obj->n_tenants - 1);
+	}
+	quota_level(obj->p, t);
+	tenant_update_idle(obj->p, t);
+}
+
+void tenant_update_idle(struct policy *p, struct policy_tenant *t)
+{
+	bool idle = true;
+
+	for (uint32_t i = 0; i < t->n_users && idle; i++)
+		idle = t->users[i]->idle;
+	if (idle == t->idle)
+		return;
+	t->idle = idle;
+	p->quotas_dirty = true;
+}
+
+/* Brings what the tenants of an object are charged in line with what is resident. */
+void quota_charge(struct policy_object *obj)
+{
+	uint64_t share = obj->n_tenants ? obj->n_resident * obj->chunk_bytes / obj->n_tenants : 0;
+	uint64_t old = obj->share_bytes;
+
+	for (uint32_t i = 0; i < obj->n_users; i++) {
+		struct policy_user *u = obj->users[i];
+
+		if (!u->first)
+			continue;
+		/* One that just came has not been charged yet. */
+		u->tenant->usage += share - (u->charged ? old : 0);
+		u->charged = true;
+		quota_level(obj->p, u->tenant);
+	}
+	obj->share_bytes = share;
+}
+
+static uint64_t quota_at(const struct policy_tenant *t, double level)
+{
+	double q = level * t->weight;
+	uint64_t floor = t->min < t->need ? t->min : t->need;
+
+	if (t->idle || q <= (double)floor)
+		return floor;
+	return q >= (double)t->need ? t->need : (uint64_t)q;
+}
+
+static uint64_t quotas_at(const struct policy *p, double level)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < p->hash_size; i++)
+		for (const struct policy_tenant *t = p->hash[i]; t; t = t->hash_next)
+			sum += quota_at(t, level);
+	return sum;
+}
+
+void quota_recompute(struct policy *p)
+{
+	double low = 0, high;
+	struct policy_tenant *t;
+
+	p->quotas_dirty = false;
+	for (uint32_t i = 0; i < p->hash_size; i++) {
+		for (t = p->hash[i]; t; t = t->hash_next) {
+			t->need = 0;
+			for (uint32_t k = 0; k < t->n_users; k++) {
+				const struct policy_object *obj = t->users[k]->obj;
+
+				if (!t->users[k]->first)
+					continue;
+				t->need += obj->n * obj->chunk_bytes / obj->n_tenants;
+			}
+			if (t->need > t->max)
+				t->need = t->max;
+			t->slack = 2 * t->grain;
+		}
+	}
+	/* The level at which one tenant of weight 1 would get everything is enough. */
+	high = (double)p->cfg.capacity_bytes;
+	for (int i = 0; i < 60; i++) {
+		double middle = (low + high) / 2;
+
+		if (quotas_at(p, middle) <= p->cfg.capacity_bytes)
+			low = middle;
+		else
+			high = middle;
+	}
+	/* Where all needs are met the bisection ends at the upper bound. */
+	for (uint32_t i = 0; i < p->hash_size; i++) {
+		for (t = p->hash[i]; t; t = t->hash_next) {
+			t->quota = quota_at(t, low);
+			if (!t->idle)
+				t->slack += t->quota / 128;
+			quota_level(p, t);
+		}
+	}
+}
+
+/* Its usage, quota or limits changed. */
+void quota_level(struct policy *p, struct policy_tenant *t)
+{
+	enum policy_level level = LEVEL_NORMAL;
+	uint64_t slack = t->idle || t->level == LEVEL_OVER ? 0 : t->slack;
+
+	/* Giving one more chunk must not take it below. */
+	if (t->min && t->usage < t->min + t->grain)
+		level = LEVEL_MIN;
+	else if (t->low && t->usage < t->low + t->grain)
+		level = LEVEL_LOW;
+	else if (p->cfg.share == POLICY_SHARE_FAIR && t->usage > t->quota + slack)
+		level = LEVEL_OVER;
+	if (level == t->level)
+		return;
+	t->level = level;
+	for (uint32_t i = 0; i < t->n_users; i++)
+		victim_file(t->users[i]->obj);
+}
+
+/* Everything is resident and nobody was seen for long: worth a probe. */
+static bool quiet(const struct policy_object *obj)
+{
+	if (obj->n_absent)
+		return false;
+	for (uint32_t i = 0; i < obj->n_users; i++)
+		if (!obj->users[i]->quiet && !obj->users[i]->idle)
+			return false;
+	return true;
+}
+
+enum policy_level quota_object_level(const struct policy_object *obj)
+{
+	enum policy_level level = LEVEL_OVER;
+
+	for (uint32_t i = 0; i < obj->n_users; i++)
+		if (obj->users[i]->tenant->level > level)
+			level = obj->users[i]->tenant->level;
+	if (level == LEVEL_NORMAL && quiet(obj))
+		level = LEVEL_OVER;
+	return level;
+}
+
+int policy_tenant_set(struct policy *p, uint32_t tenant, uint32_t weight, uint64_t min_bytes,
+		      uint64_t low_bytes, uint64_t max_bytes)
+{
+	struct policy_tenant *t = tenant_get(p, tenant);
+
+	if (!t)
+		return -ENOMEM;
+	t->configured = true;
+	t->weight = weight ? weight : 1;
+	t->min = min_bytes;
+	t->low = low_bytes;
+	t->max = max_bytes;
+	p->quotas_dirty = true;
+	quota_level(p, t);
+	return 0;
+}
+
+void policy_tenant_forget(struct policy *p, uint32_t tenant)
+{
+	struct policy_tenant *t = tenant_find(p, tenant);
+
+	if (!t || t->n_users)
+		return;
+	t->configured = false;
+	tenant_put(p, t);
+}
+
+int policy_tenant_info(struct policy *p, uint32_t tenant, struct policy_tenant_info *out)
+{
+	const struct policy_tenant *t = tenant_find(p, tenant);
+
+	if (!t)
+		return -ENOENT;
+	for (struct policy_object *obj = p->dirty; obj; obj = obj->dirty_next)
+		quota_charge(obj);
+	if (p->quotas_dirty)
+		quota_recompute(p);
+	out->quota_bytes = t->quota;
+	out->usage_bytes = t->usage;
+	out->need_bytes = t->need;
+	out->idle = t->idle;
+	return 0;
+}

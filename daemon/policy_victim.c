@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/policy_internal.h"
+
+/*
+ * Which chunk goes.
+ *
+ * Within an object the farthest next use is just behind a cursor: the session
+ * has passed and needs a whole round to come again. With several sessions on
+ * one object the gap behind a cursor ends at the next session behind, which is
+ * the one that will need the chunk; the candidate is taken from the gap whose
+ * end is farthest in time.
+ *
+ * Holes are kept spread over the order. Taking always the nearest one behind the cursor
+ * makes of everything that is absent one contiguous run: the disk rests while
+ * the session computes through the resident part, and the session waits while it
+ * crosses the hole. So a block of the order (64 positions) takes only slightly more
+ * holes than the mean; the search goes back to the next block that has room. Once they
+ * are spread they stay so: a hole is filled ahead of the cursor and a new one is made
+ * behind it, in the same block.
+ *
+ * Rare chunks (experts, embedding rows) have no place in time. They are kept in
+ * lanes by how often they were used; the least used lane goes first, if a round divided
+ * by its frequency is farther away than the best of the cycle.
+ *
+ * Over objects: heaps keyed by the candidate's predicted next use, one for each
+ * level of protection. An event marks the object dirty; policy_victim() brings
+ * dirty objects up to date, which costs O(log n) for each event, and
+ * looks at the roots. Keys are absolute times, so they need no change while time
+ * passes; idle sessions, whose next use moves with the time, are marked dirty by
+ * policy_tick().
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* With more users than this, gaps are looked for among a sample that goes round. */
+#define USERS_SAMPLED 16u
+/* A chunk of the lowest lane that was never used again: so many rounds away. */
+#define LANE_UNUSED_LAPS 64u
+
+static bool before(const struct policy_object *a, const struct policy_object *b)
+{
+	return a->cand_key > b->cand_key;
+}
+
+static void heap_put(struct heap *h, uint32_t i, struct policy_object *obj)
+{
+	h->at[i] = obj;
+	obj->heap_index = i;
+}
+
+static void heap_up(struct heap *h, uint32_t i, struct policy_object *obj)
+{
+	while (i && before(obj, h->at[(i - 1) / 2])) {
+		heap_put(h, i, h->at[(i - 1) / 2]);
+		i = (i - 1) / 2;
+	}
+	heap_put(h, i, obj);
+}
+
+static void heap_down(struct heap *h, uint32_t i, struct policy_object *obj)
+{
+	for (;;) {
+		uint32_t child = 2 * i + 1;
+
+		if (child >= h->n)
+			break;
+		if (child + 1 < h->n && before(h->at[child + 1], h->at[child]))
+			child++;
+		if (!before(h->at[child], obj))
+			break;
+		heap_put(h, i, h->at[child]);
+		i = child;
+	}
+	heap_put(h, i, obj);
+}
+
+static void heap_fix(struct heap *h, struct policy_object *obj)
+{
+	uint32_t i = obj->heap_index;
+
+	if (i && before(obj, h->at[(i - 1) / 2]))
+		heap_up(h, i, obj);
+	else
+		heap_down(h, i, obj);
+}
+
+static void heap_remove(struct policy *p, struct policy_object *obj)
+{
+	struct heap *h = &p->heap[obj->heap_level];
+	uint32_t i = obj->heap_index;
+	struct policy_object *last;
+
+	if (i == UINT32_MAX)
+		return;
+	obj->heap_index = UINT32_MAX;
+	last = h->at[--h->n];
+	if (last == obj)
+		return;
+	heap_put(h, i, last);
+	heap_fix(h, last);
+}
+
+/* Room for every object in every heap, so that filing cannot fail. */
+int victim_reserve(struct policy *p, uint32_t n_objects)
+{
+	for (int i = 0; i < LEVEL_N_HEAPS; i++) {
+		struct heap *h = &p->heap[i];
+		uint32_t cap = h->cap ? 2 * h->cap : 16;
+		struct policy_object **at;
+
+		if (n_objects <= h->cap)
+			continue;
+		at = realloc(h->at, cap * sizeof(struct policy_object *));
+		if (!at)
+			return -ENOMEM;
+		p->memory_bytes += (cap - h->cap) * sizeof(struct policy_object *);
+		h->at = at;
+		h->cap = cap;
+	}
+	return 0;
+}
+
+void victim_deinit(struct policy *p)
+{
+	for (int i = 0; i < LEVEL_N_HEAPS; i++)
+		free(p->heap[i].at);
+}
+
+void victim_file(struct policy_object *obj)
+{
+	struct policy *p = obj->p;
+	enum policy_level level = quota_object_level(obj);
+
+	if (!obj->has_cand || level >= LEVEL_N_HEAPS) {
+		heap_remove(p, obj);
+		obj->level = level;
+		return;
+	}
+	obj->level = level;
+	if (obj->heap_index != UINT32_MAX && obj->heap_level == level) {
+		heap_fix(&p->heap[level], obj);
+		return;
+	}
+	heap_remove(p, obj);
+	obj->heap_level = level;
+	heap_up(&p->heap[level], p->heap[level].n++, obj);
+}
+
+void victim_dirty(struct policy_object *obj)
+{
+	if (obj->dirty)
+		return;
+	obj->dirty = true;
+	obj->dirty_next = obj->p->dirty;
+	obj->p->dirty = obj;
+}
+
+void victim_forget(struct policy_object *obj)
+{
+	struct policy_object **at;
+
+	heap_remove(obj->p, obj);
+	if (!obj->dirty)
+		return;
+	for (at = &obj->p->dirty; *at != obj; at = &(*at)->dirty_next)
+		;
+	*at = obj->dirty_next;
+}
+
+struct candidate {
+	uint32_t pos; /* UINT32_MAX: none */
+	uint64_t next;
+};
+
+static void consider(struct candidate *best, uint32_t pos, uint64_t next)
+{
+	if (pos == UINT32_MAX || (best->pos != UINT32_MAX && next <= best->next))
+		return;
+	best->pos = pos;
+	best->next = next;
+}
+
+static uint32_t step_back(const struct policy_object *obj, uint32_t pos, uint32_t by)
+{
+	return pos >= by ? pos - by : pos + obj->n_cycle - by;
+}
+
+/* The users whose gaps are looked at. Active ones if there are any. */
+static uint32_t pick_users(struct policy_object *obj, const struct policy_user **out)
+{
+	uint32_t n = 0, start = 0;
+
+	if (obj->n_users > USERS_SAMPLED) {
+		obj->sample = (obj->sample + USERS_SAMPLED) % obj->n_users;
+		start = obj->sample;
+	}
+	for (int idle = 0; idle <= 1 && !n; idle++) {
+		for (uint32_t i = 0; i < obj->n_users && n < USERS_SAMPLED; i++) {
+			const struct policy_user *u = obj->users[(start + i) % obj->n_users];
+
+			if (u->started && u->idle == idle)
+				out[n++] = u;
+			if (i > 4 * USERS_SAMPLED)
+				break;
+		}
+	}
+	return n;
+}
+
+static uint64_t next_of(const struct policy_object *obj, const struct policy_user **users,
+			uint32_t n, uint32_t pos, uint64_t now_ns)
+{
+	uint64_t next = POLICY_NEVER;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t t = user_next(users[i], pos, now_ns);
+
+		if (t < next)
+			next = t;
+	}
+	/* All others are idle; few enough to ask them too. */
+	for (uint32_t i = 0; i < obj->n_users && obj->n_users <= USERS_SAMPLED; i++) {
+		if (obj->users[i]->idle && obj->users[i]->started) {
+			uint64_t t = user_next(obj->users[i], pos, now_ns);
+
+			if (t < next)
+				next = t;
+		}
+	}
+	return next;
+}
+
+static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, struct candidate *best)
+{
+	const struct policy_user *users[USERS_SAMPLED];
+	uint32_t n = pick_users(obj, users), pos;
+	bool spread = !obj->p->cfg.no_spread;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t gap = obj->n_cycle, lag = users[i]->lag;
+
+		for (uint32_t k = 0; k < n; k++) {
+			uint32_t d = order_ahead(obj, users[k]->cursor, users[i]->cursor);
+
+			if (k != i && d < gap)
+				gap = d;
+		}
+		if (gap <= lag)
+			continue;
+		pos = UINT32_MAX;
+		if (spread)
+			pos = order_last(obj, &obj->cand, true,
+					 step_back(obj, users[i]->cursor, lag), gap - lag);
+		if (pos == UINT32_MAX)
+			pos = order_last(obj, &obj->cand, false,
+					 step_back(obj, users[i]->cursor, lag), gap - lag);
+		if (pos != UINT32_MAX)
+			consider(best, pos, next_of(obj, users, n, pos, now_ns));
+	}
+	if (best->pos != UINT32_MAX)
+		return;
+	/* Only what is close behind the cursors is left, or nobody has begun. */
+	pos = order_last(obj, &obj->cand, false, n ? users[0]->cursor : obj->n_cycle - 1,
+			 obj->n_cycle);
+	if (pos != UINT32_MAX)
+		consider(best, pos, policy_next_use(obj, obj->chunk_at[pos], now_ns));
+}
+
+static uint64_t round_ns(const struct policy_object *obj)
+{
+	uint64_t shortest = POLICY_NEVER;
+
+	for (uint32_t i = 0; i < obj->n_users && i < USERS_SAMPLED; i++) {
+		uint64_t lap = user_lap_ns(obj->users[i]);
+
+		if (lap < shortest)
+			shortest = lap;
+	}
+	return shortest;
+}
+
+static uint64_t rare_next(const struct policy_object *obj, uint32_t chunk, uint64_t now_ns)
+{
+	uint64_t lap = round_ns(obj);
+	uint32_t score = user_score(obj, chunk);
+	double t = (double)now_ns + (double)lap * (score ? 256.0 / score : LANE_UNUSED_LAPS);
+
+	if (!obj->n_users || t >= 1.8e19)
+		return POLICY_NEVER;
+	return (uint64_t)t;
+}
+
+static void rare_candidate(struct policy_object *obj, uint64_t now_ns, struct candidate *best)
+{
+	if (!obj->lane_memory)
+		return;
+	for (uint32_t lane = 0; lane < POLICY_LANES; lane++) {
+		uint32_t pos, chunk;
+		uint8_t score;
+
+		/* Scores fade with the passes; here is where it is noticed. */
+		for (int tries = 0; tries < 8; tries++) {
+			pos = UINT32_MAX;
+			if (obj->n_users && obj->users[0]->started)
+				pos = order_last(obj, &obj->lane[lane], false,
+						 obj->users[0]->cursor, obj->n_cycle);
+			if (pos == UINT32_MAX)
+				pos = order_any(obj, &obj->lane[lane]);
+			if (pos == UINT32_MAX)
+				break;
+			chunk = obj->chunk_at[pos];
+			score = user_score(obj, chunk);
+			if (score / (256 / POLICY_LANES) == lane || tries == 7) {
+				consider(best, pos, rare_next(obj, chunk, now_ns));
+				return;
+			}
+			obj->used_pass[chunk] = (uint16_t)obj->passes;
+			order_set_score(obj, chunk, score);
+			/* It went to a lower lane, which has been passed. */
+			consider(best, pos, rare_next(obj, chunk, now_ns));
+			return;
+		}
+	}
+}
+
+static void update(struct policy_object *obj, uint64_t now_ns)
+{
+	struct candidate best = { .pos = UINT32_MAX };
+
+	cycle_candidate(obj, now_ns, &best);
+	rare_candidate(obj, now_ns, &best);
+	obj->has_cand = best.pos != UINT32_MAX;
+	if (obj->has_cand) {
+		obj->cand_chunk = obj->chunk_at[best.pos];
+		obj->cand_next = best.next;
+		obj->cand_key = best.next;
+		/* Writing it out and reading it again costs twice the bytes. */
+		if (obj->kind == POLICY_BUFFER && best.next != POLICY_NEVER && best.next > now_ns)
+			obj->cand_key = now_ns + (best.next - now_ns) / 2;
+	}
+	victim_file(obj);
+}
+
+static void flush(struct policy *p, uint64_t now_ns)
+{
+	struct policy_object *obj;
+
+	for (obj = p->dirty; obj; obj = obj->dirty_next)
+		quota_charge(obj);
+	while (p->dirty) {
+		obj = p->dirty;
+		p->dirty = obj->dirty_next;
+		obj->dirty = false;
+		update(obj, now_ns);
+	}
+}
+
+static struct policy_object *root(const struct policy *p, enum policy_level level)
+{
+	return p->heap[level].n ? p->heap[level].at[0] : NULL;
+}
+
+static struct policy_object *farther(struct policy_object *a, struct policy_object *b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return before(b, a) ? b : a;
+}
+
+/*
+ * The best that the tenant can give itself: its private objects, and the one
+ * that it loads into (which keeps its size). Others that it shares are not its
+ * alone to give.
+ */
+static struct policy_object *own_best(const struct policy_tenant *t,
+				      const struct policy_object *want)
+{
+	struct policy_object *best = NULL;
+
+	for (uint32_t i = 0; i < t->n_users; i++) {
+		struct policy_object *obj = t->users[i]->obj;
+
+		if (obj->has_cand && (obj == want || obj->n_tenants == 1))
+			best = farther(best, obj);
+	}
+	return best;
+}
+
+/*
+ * Everything that could go was loaded and not used yet. Somebody waits, so what
+ * was loaded ahead and is farthest ahead goes; what others wait for stays.
+ */
+static uint32_t farthest_fresh(struct policy_object *obj)
+{
+	uint32_t from = obj->n_cycle - 1, pos, left = obj->n_cycle;
+
+	if (obj->n_users && obj->users[0]->started)
+		from = obj->users[0]->cursor;
+	while (left) {
+		uint8_t f;
+
+		pos = order_last(obj, &obj->fresh, false, from, left);
+		if (pos == UINT32_MAX)
+			return pos;
+		f = obj->flags[obj->chunk_at[pos]];
+		if ((f & (CHUNK_RESIDENT | CHUNK_PINNED)) == CHUNK_RESIDENT)
+			return pos;
+		left -= order_ahead(obj, pos, from) + 1;
+		from = step_back(obj, pos, 1);
+	}
+	return UINT32_MAX;
+}
+
+static int take(const struct policy_object *obj, struct policy_victim *out)
+{
+	out->obj = (struct policy_object *)obj;
+	out->chunk = obj->cand_chunk;
+	out->next_ns = obj->cand_next;
+	return 0;
+}
+
+static bool fair(const struct policy *p)
+{
+	return p->cfg.share == POLICY_SHARE_FAIR;
+}
+
+int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_obj,
+		  uint32_t want_chunk, struct policy_user *want_user, bool demand,
+		  struct policy_victim *out)
+{
+	struct policy_tenant *t = want_user ? want_user->tenant : NULL;
+	struct policy_object *best = NULL, *own = NULL, *over;
+	bool own_only = false, below = false;
+
+	if (want_chunk >= want_obj->n)
+		return -EINVAL;
+	flush(p, now_ns);
+	if (p->quotas_dirty)
+		quota_recompute(p);
+	if (t) {
+		own = own_best(t, want_obj);
+		own_only = t->usage + want_obj->chunk_bytes > t->max;
+		below = fair(p) && t->usage + want_obj->chunk_bytes <= t->quota;
+	}
+	over = root(p, LEVEL_OVER);
+	if (own_only) {
+		best = own;
+	} else if (fair(p) && t) {
+		/*
+		 * Below its quota it takes from who is above, unless that one only
+		 * rests and will be back before its own chunk is needed.
+		 */
+		if (over && below && !(over->n_users && over->users[0]->idle))
+			best = over;
+		else
+			best = farther(own, over);
+		if (!best)
+			best = root(p, LEVEL_NORMAL);
+	} else {
+		best = over ? over : root(p, LEVEL_NORMAL);
+	}
+	if (!best && demand)
+		best = own ? own : root(p, LEVEL_LOW);
+
+	if (!demand) {
+		uint64_t need = want_user ?
+					user_next(want_user, want_obj->pos_of[want_chunk], now_ns) :
+					policy_next_use(want_obj, want_chunk, now_ns);
+
+		if (!best || best->cand_next <= need)
+			return -EAGAIN;
+		return take(best, out);
+	}
+	if (best)
+		return take(best, out);
+	if (want_obj->n_resident) {
+		uint32_t pos = farthest_fresh(want_obj);
+
+		if (pos == UINT32_MAX)
+			return -EAGAIN;
+		out->obj = want_obj;
+		out->chunk = want_obj->chunk_at[pos];
+		out->next_ns = policy_next_use(want_obj, out->chunk, now_ns);
+		return 0;
+	}
+	return p->heap[LEVEL_OVER].n + p->heap[LEVEL_NORMAL].n + p->heap[LEVEL_LOW].n ? -EAGAIN :
+											-ENOSPC;
+}
+
+uint64_t policy_next_use(const struct policy_object *obj, uint32_t chunk, uint64_t now_ns)
+{
+	uint64_t next = POLICY_NEVER;
+
+	if (chunk >= obj->n || !obj->n_users)
+		return POLICY_NEVER;
+	if (obj->flags[chunk] & CHUNK_RARE)
+		return rare_next(obj, chunk, now_ns);
+	for (uint32_t i = 0; i < obj->n_users; i++) {
+		uint64_t t = user_next(obj->users[i], obj->pos_of[chunk], now_ns);
+
+		if (t < next)
+			next = t;
+	}
+	return next;
+}
