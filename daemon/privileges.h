@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the daemon gives up after start, and what it keeps.
+ *
+ * Needed for setting up only, with root's rights: the socket's directory and group, the private tmpfs for
+ * huge pages (CAP_SYS_ADMIN), the resource limits (CAP_SYS_RESOURCE), the swap file's directory.
+ *
+ * Kept for running, and only by the system's daemon:
+ *   CAP_DAC_READ_SEARCH  A client proves that it may read a model by passing a descriptor that reads it.
+ *			  O_DIRECT cannot be switched on there, the description is the
+ *			  client's; so the same inode is opened anew through /proc/self/fd,
+ *			  which checks the mode bits of the file and, for a file of mode 0600 of somebody
+ *			  else, needs this. Nothing is ever opened by a name that a client sent.
+ *
+ *   CAP_IPC_LOCK	  Only where the limit of locked memory could not be lifted (no CAP_SYS_RESOURCE,
+ *			  as in some containers).
+ *
+ * Not kept, with what that costs:
+ *   CAP_SYS_PTRACE  the daemon cannot read which executable a process of another user runs
+ *		     (/proc/PID/exe); tables show its command name. A daemon that can read any
+ *		     process's memory is not worth a table's column.
+ *   CAP_KILL        a client that misbehaves loses its session, not its life.
+ *
+ * The user stays root: the socket, the lock and the swap file are root's. Without capabilities
+ * and with no_new_privs that is a name more than a right.
+ *
+ * The system's daemon is also made not dumpable: its memory is every user's. A private daemon serves one
+ * user, who may debug it.
+ */
+#ifndef VRAM_DAEMON_PRIVILEGES_H
+#define VRAM_DAEMON_PRIVILEGES_H
+
+#include <stdbool.h>
+
+/* Open files and locked memory, as many as one may have. Never fails: the defaults may do. */
+void privileges_raise_limits(void);
+
+/* Drops for good. private: `vramd --user`, which keeps nothing. Return: 0, or -errno with the reason logged. */
+int privileges_drop(bool private);
+
+#endif
