@@ -17,7 +17,7 @@
  * pace is the disk's and depth grows to the most allowed, which keeps the disk's queue full.
  */
 
-#define DEPTH_MIN 8u
+#define DEPTH_MIN 12u
 #define REACH_MIN 16u
 
 void policy_loaded(struct policy *p, uint64_t bytes, uint64_t ns)

@@ -243,7 +243,8 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, struct c
 		for (uint32_t k = 0; k < n; k++) {
 			uint32_t d = order_ahead(obj, users[k]->cursor, users[i]->cursor);
 
-			if (k != i && d < gap)
+			/* Of those at the same place the first is taken for the last. */
+			if (k != i && d < gap && (d || k < i))
 				gap = d;
 		}
 		if (gap <= lag)

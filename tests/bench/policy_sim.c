@@ -68,6 +68,7 @@ struct sim {
 
 	struct read_op ops[256]; /* ring, in order of completion */
 	uint32_t op_head, n_ops;
+	uint32_t turn;
 	uint64_t disk_free_ns, disk_busy_ns;
 	uint64_t capacity, resident; /* chunks */
 	uint64_t loads, demands, refused;
@@ -152,7 +153,7 @@ static bool make_room(struct sim *s, struct process *p, uint32_t chunk, bool dem
 
 static void pump(struct sim *s)
 {
-	uint32_t list[256];
+	uint32_t list[1], idle = 0;
 
 	for (uint32_t i = 0; i < s->cfg->n_processes; i++) {
 		struct process *p = &s->proc[i];
@@ -168,17 +169,15 @@ static void pump(struct sim *s)
 			s->demands++;
 		}
 	}
-	for (uint32_t i = 0; i < s->cfg->n_processes; i++) {
-		struct process *p = &s->proc[i];
-		size_t n;
+	/* One chunk each in turns, or the first would have the disk for itself. */
+	while (s->n_ops < s->cfg->max_in_flight && idle < s->cfg->n_processes) {
+		struct process *p = &s->proc[s->turn++ % s->cfg->n_processes];
 
-		if (s->n_ops >= s->cfg->max_in_flight)
-			return;
-		n = policy_prefetch(p->user, s->now, list, 64);
-		for (size_t k = 0; k < n && s->n_ops < s->cfg->max_in_flight; k++) {
-			if (!make_room(s, p, list[k], false))
-				break;
-			start_read(s, p->file, list[k]);
+		if (policy_prefetch(p->user, s->now, list, 1) && make_room(s, p, list[0], false)) {
+			start_read(s, p->file, list[0]);
+			idle = 0;
+		} else {
+			idle++;
 		}
 	}
 }
