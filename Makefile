@@ -87,6 +87,8 @@ OPT ?= -O2
 CFLAGS ?= $(OPT) -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	$(if $(filter 1,$(WERROR)),-Werror)
+# Behind its instrumentation gcc no longer sees what is initialised.
+WARN += $(if $(SAN),$(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized))
 HARDEN := -fstack-protector-strong $(if $(SAN),,$(if $(filter -O2 -O3 -Os,$(CFLAGS)),-D_FORTIFY_SOURCE=2))
 comma := ,
 SAN_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -41,6 +41,11 @@ export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1}
 cpus=$(nproc 2>/dev/null || echo 1)
 # A sanitizer slows a test down; so does a machine shared with others.
 slowness=$([ -n "$SAN" ] && echo 4 || echo 1)
+# gcc 12's ThreadSanitizer knows only address layouts of up to 28 random bits.
+fixed_layout=()
+if [ "$SAN" = thread ] && setarch -R true 2>/dev/null; then
+	fixed_layout=(setarch -R)
+fi
 token_base=vram-test-$$-$RANDOM
 state=$(mktemp -d "${TMPDIR:-/tmp}/vram-run.XXXXXX") || exit 2
 
@@ -83,6 +88,13 @@ wanted()
 	return 1
 }
 
+# bench_line PROGRAM: the line that says with which arguments a benchmark is run.
+bench_line()
+{
+	local source=${1##*/}
+	grep -m 1 -E '^[[:space:]]*(//|\*|/\*) bench:' "tests/bench/${source//-/_}.c" 2>/dev/null
+}
+
 # The files of a suite, one a line: programs first, then executable scripts.
 files_of()
 {
@@ -101,9 +113,11 @@ files_of()
 		done
 		;;
 	bench)
-		for file in "$build"/tests/bench/* tests/bench/*.sh tests/bench/*.py; do
-			printf '%s\n' "$file"
+		# A program without a `bench:` line is a tool that a script runs.
+		for file in "$build"/tests/bench/*; do
+			[ -n "$(bench_line "$file")" ] && printf '%s\n' "$file"
 		done
+		printf '%s\n' tests/bench/*.sh tests/bench/*.py
 		;;
 	*)
 		for file in "$build/tests/$suite"/*; do
@@ -155,15 +169,19 @@ run_one()
 			-print_final_stats=1 "-artifact_prefix=$build/fuzz/$name-" "$corpus")
 		[ -d "tests/fuzz/corpus/$name" ] && command+=("tests/fuzz/corpus/$name")
 	fi
-	# gcc 12's ThreadSanitizer does not know the address layout of newer kernels.
-	[ "$SAN" = thread ] && [[ $file == "$build"/* ]] && command=(setarch -R "${command[@]}")
+	if [ "$suite" = bench ] && [[ $file == "$build"/* ]]; then
+		local args
+		read -ra args < <(bench_line "$file" | sed 's/^.* bench:[[:space:]]*//; s/\*\/.*$//')
+		command+=("${args[@]}")
+	fi
+	command=("${fixed_layout[@]}" "${command[@]}")
 
 	echo "$token" >"$state/token.$suite.$name"
 	mkdir -p "$state/tmp.$suite.$name"
 	start=$EPOCHREALTIME
 	if [ "$suite" = bench ]; then
 		VRAM_TEST_TOKEN=$token TEST_TMP=$state/tmp.$suite.$name \
-			timeout -k 10 "$seconds" "${command[@]}" </dev/null 2>"$log" | tee "$log.out"
+			timeout -k 10 "$seconds" "${command[@]}" </dev/null 2>"$log" | tee -a "$build/logs/bench.jsonl"
 		rc=$?
 	else
 		VRAM_TEST_TOKEN=$token TEST_TMP=$state/tmp.$suite.$name \
@@ -210,6 +228,7 @@ for suite in "$@"; do
 	done < <(files_of "$suite")
 	[ ${#files[@]} -gt 0 ] || continue
 	echo "== $suite"
+	[ "$suite" != bench ] || : >"$build/logs/bench.jsonl"
 
 	parallel=1
 	case $suite in unit | fuzz) parallel=$((cpus < 2 ? 1 : 2)) ;; esac

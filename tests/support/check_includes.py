@@ -37,7 +37,7 @@ PARTS = [
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
     ["log", "loop", "policy", "gpu", "cuda_abi", "drm", "privileges", "config"],
-    ["arbiter", "limits", "store", "swap", "hostpool", "pager"],
+    ["arbiter", "limits", "object", "store", "swap", "hostpool", "pager"],
     ["scheduler", "stats"],
     ["session", "admin", "listener", "metrics"],
     ["daemon"],

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files of the tree as the style checks see them: what git tracks."""
+"""The files of the tree as the style checks see them: what git tracks or would
+let you add."""
 
 import os
 import subprocess
 
 
 def tracked(top, *suffixes):
-    """Relative paths of the tracked files that exist and end in one of the suffixes."""
+    """Relative paths of the files that exist and end in one of the suffixes."""
     try:
-        out = subprocess.run(["git", "-C", top, "ls-files", "-z"], check=True,
+        out = subprocess.run(["git", "-C", top, "ls-files", "-z",
+                              "--cached", "--others", "--exclude-standard"], check=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         names = [name for name in out.decode().split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
