@@ -400,7 +400,10 @@ static inline void residency_fail(struct residency_slot *slot, struct residency_
 static inline int residency_try_evict(struct residency_slot *slot, struct residency_shadow *shadow)
 {
 	assert(residency_state(shadow) == RESIDENCY_RESIDENT);
-	/* An early look spares the client the detour over EVICTING; it proves nothing. */
+	/*
+	 * Not for safety: this look proves nothing. But without it a daemon that tries again
+	 * and again could show a waiter EVICTING whenever that wakes, and so starve it.
+	 */
 	if (residency_pins(slot) != 0)
 		return RESIDENCY_E_PINNED;
 	residency_publish(slot, shadow, RESIDENCY_EVICTING);
