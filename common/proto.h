@@ -33,7 +33,7 @@
 
 /* Where the daemon listens: the system's socket, or below $XDG_RUNTIME_DIR for `vramd --user`. */
 #define VRAM_SOCKET_SYSTEM "/run/vramd/vramd.sock"
-#define VRAM_SOCKET_USER "vramd/vramd.sock"
+#define VRAM_SOCKET_USER   "vramd/vramd.sock"
 
 /* The largest packet that either side sends; also the size of a receive buffer. */
 #define VRAM_MSG_MAX 65536u
@@ -49,9 +49,9 @@ enum vram_msg_type {
 	VRAM_MSG_UFFD = 6,
 	VRAM_MSG_MAP = 7,
 	VRAM_MSG_UNMAP = 8,
-	VRAM_MSG_ACQUIRE = 9, /* no reply */
-	VRAM_MSG_CANCEL = 10, /* no reply */
-	VRAM_MSG_USED = 11,   /* no reply */
+	VRAM_MSG_ACQUIRE = 9,	/* no reply */
+	VRAM_MSG_CANCEL = 10,	/* no reply */
+	VRAM_MSG_USED = 11,	/* no reply */
 	VRAM_MSG_PREFETCH = 12, /* no reply */
 	VRAM_MSG_ORDER = 13,
 	VRAM_MSG_PASS = 14, /* no reply */
@@ -59,7 +59,7 @@ enum vram_msg_type {
 	VRAM_MSG_ADMIN = 16,
 
 	/* events, daemon to client */
-	VRAM_MSG_REVOKE = 64, /* release the pins of this slot soon, or the session ends */
+	VRAM_MSG_REVOKE = 64,  /* release the pins of this slot soon, or the session ends */
 	VRAM_MSG_GOODBYE = 65, /* the daemon ends this session; the reason as text */
 };
 
@@ -78,13 +78,13 @@ struct vram_msg_error {
 };
 
 /* HELLO. Descriptors: none. */
-#define VRAM_HELLO_SHIM 1u  /* an unmodified program under vramrun */
+#define VRAM_HELLO_SHIM	 1u /* an unmodified program under vramrun */
 #define VRAM_HELLO_ADMIN 2u /* no table, ADMIN messages only */
 struct vram_msg_hello {
-	uint32_t version; /* VRAM_PROTO_VERSION; another one is refused with -EPROTONOSUPPORT */
-	uint32_t flags;   /* VRAM_HELLO_* */
+	uint32_t version;  /* VRAM_PROTO_VERSION; another one is refused with -EPROTONOSUPPORT */
+	uint32_t flags;	   /* VRAM_HELLO_* */
 	uint64_t features; /* 0: none defined yet */
-	char name[64];     /* what the client calls itself, for display only; NUL-terminated */
+	char name[64];	   /* what the client calls itself, for display only; NUL-terminated */
 };
 
 enum vram_device_kind {
@@ -120,7 +120,7 @@ struct vram_msg_model_open {
 };
 
 /* EXTENTS: n of them, in the cyclic order in which inference uses them. */
-#define VRAM_EXTENT_EXPERT 1u	 /* one of several experts: used now and then */
+#define VRAM_EXTENT_EXPERT    1u /* one of several experts: used now and then */
 #define VRAM_EXTENT_UNORDERED 2u /* not part of the cycle (embedding rows, vision parts) */
 struct vram_msg_extent {
 	uint64_t offset; /* bytes, in the file */
@@ -139,7 +139,7 @@ struct vram_msg_extents {
 struct vram_msg_buffer_new {
 	uint64_t size_bytes;
 	uint64_t layer_bytes; /* the buffer is divided into layers of this size; a multiple of 4096 */
-	uint32_t flags; /* 0 */
+	uint32_t flags;	      /* 0 */
 	uint32_t pad;
 	char name[128];
 };

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/hostpool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_BYTES (2u << 20)
+
+struct slot {
+	struct list_node node; /* the list of its state */
+	struct object *object;
+	uint32_t chunk;
+	enum host_slot_state state;
+};
+
+struct hostpool {
+	char *reserve;
+	uint64_t reserve_bytes;
+	char *addr;
+	uint32_t slot_bytes;
+	uint32_t n_slots;
+	uint32_t n_used;
+	struct list_node lists[HOST_SLOT_N_STATES]; /* oldest first */
+	struct slot slots[];
+};
+
+int hostpool_new(struct hostpool **out, uint64_t bytes, uint32_t slot_bytes, bool huge)
+{
+	uint64_t n = bytes / slot_bytes;
+	struct hostpool *pool;
+
+	if (n == 0 || n > UINT32_MAX / 2)
+		return -EINVAL;
+	pool = calloc(1, sizeof(*pool) + n * sizeof(pool->slots[0]));
+	if (!pool)
+		return -ENOMEM;
+	pool->slot_bytes = slot_bytes;
+	pool->n_slots = (uint32_t)n;
+	pool->reserve_bytes = n * slot_bytes + HUGE_BYTES;
+	pool->reserve = mmap(NULL, pool->reserve_bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool->reserve == MAP_FAILED) {
+		free(pool);
+		return -ENOMEM;
+	}
+	pool->addr = (char *)(((uintptr_t)pool->reserve + HUGE_BYTES - 1) &
+			      ~(uintptr_t)(HUGE_BYTES - 1));
+	if (huge)
+		madvise(pool->addr, n * slot_bytes, MADV_HUGEPAGE);
+	madvise(pool->addr, n * slot_bytes, MADV_DONTFORK);
+	for (int i = 0; i < HOST_SLOT_N_STATES; i++)
+		list_init(&pool->lists[i]);
+	for (uint32_t i = 0; i < pool->n_slots; i++)
+		list_add_tail(&pool->slots[i].node, &pool->lists[HOST_SLOT_FREE]);
+	*out = pool;
+	return 0;
+}
+
+struct hostpool *hostpool_free(struct hostpool *pool)
+{
+	if (!pool)
+		return NULL;
+	munmap(pool->reserve, pool->reserve_bytes);
+	free(pool);
+	return NULL;
+}
+
+uint32_t hostpool_n_slots(const struct hostpool *pool)
+{
+	return pool->n_slots;
+}
+
+uint32_t hostpool_slot_bytes(const struct hostpool *pool)
+{
+	return pool->slot_bytes;
+}
+
+uint64_t hostpool_used(const struct hostpool *pool)
+{
+	return (uint64_t)pool->n_used * pool->slot_bytes;
+}
+
+static uint64_t next_use(const struct slot *slot, uint64_t now_ns)
+{
+	return policy_next_use(slot->object->policy, slot->chunk, now_ns);
+}
+
+static struct slot *find(struct hostpool *pool, uint64_t now_ns)
+{
+	struct list_node *clean = &pool->lists[HOST_SLOT_CLEAN];
+	struct slot *slot, *newest;
+
+	slot = list_first(&pool->lists[HOST_SLOT_FREE], struct slot, node);
+	if (slot)
+		return slot;
+	slot = list_last(&pool->lists[HOST_SLOT_CLEAN_TWICE], struct slot, node);
+	if (slot)
+		return slot;
+	slot = list_first(clean, struct slot, node);
+	newest = list_last(clean, struct slot, node);
+	if (slot && next_use(newest, now_ns) > next_use(slot, now_ns))
+		slot = newest;
+	return slot;
+}
+
+int64_t hostpool_get(struct hostpool *pool, struct object *object, uint32_t chunk, uint64_t now_ns,
+		     struct object **out_lost)
+{
+	struct slot *slot = find(pool, now_ns);
+
+	*out_lost = NULL;
+	if (!slot)
+		return -EAGAIN;
+	if (slot->state == HOST_SLOT_FREE) {
+		pool->n_used++;
+	} else {
+		slot->object->chunks[slot->chunk].host_slot = 0;
+		*out_lost = slot->object;
+	}
+	slot->object = object;
+	slot->chunk = chunk;
+	hostpool_set_state(pool, (uint32_t)(slot - pool->slots), HOST_SLOT_BUSY);
+	object->chunks[chunk].host_slot = (uint32_t)(slot - pool->slots) + 1;
+	return slot - pool->slots;
+}
+
+void hostpool_put(struct hostpool *pool, uint32_t slot)
+{
+	struct slot *s = &pool->slots[slot];
+
+	s->object->chunks[s->chunk].host_slot = 0;
+	/* The next owner overwrites it before it is read: files and copies fill whole chunks. */
+	s->object = NULL;
+	pool->n_used--;
+	hostpool_set_state(pool, slot, HOST_SLOT_FREE);
+}
+
+void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_state state)
+{
+	struct slot *s = &pool->slots[slot];
+
+	s->state = state;
+	list_move_tail(&s->node, &pool->lists[state]);
+}
+
+enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot)
+{
+	return pool->slots[slot].state;
+}
+
+void *hostpool_addr(const struct hostpool *pool, uint32_t slot)
+{
+	return pool->addr + (uint64_t)slot * pool->slot_bytes;
+}
+
+int64_t hostpool_oldest_dirty(const struct hostpool *pool, struct object **out_object,
+			      uint32_t *out_chunk)
+{
+	const struct slot *slot =
+		list_first(&pool->lists[HOST_SLOT_DIRTY], const struct slot, node);
+
+	if (!slot)
+		return -ENOENT;
+	*out_object = slot->object;
+	*out_chunk = slot->chunk;
+	return slot - pool->slots;
+}

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/proto.h"
+
+/* How many layers over one chunk object_claim_chunk() can undo; more are treated as pinned. */
+#define CLAIM_MAX 4096
+
+struct use *use_new(struct object *object, struct session *session)
+{
+	struct use *use = calloc(1, sizeof(*use));
+
+	if (!use)
+		return NULL;
+	use->waiting = calloc(1, (object->mem->n_chunks + 7) / 8);
+	if (!use->waiting) {
+		free(use);
+		return NULL;
+	}
+	use->object = object;
+	use->session = session;
+	list_add_tail(&use->in_object, &object->uses);
+	list_init(&use->in_session);
+	list_init(&use->active);
+	return use;
+}
+
+struct use *use_free(struct use *use)
+{
+	if (!use)
+		return NULL;
+	list_del(&use->in_object);
+	list_del(&use->in_session);
+	free(use->layers);
+	free(use->runs);
+	free(use->chunk_first);
+	free(use->chunk_layers);
+	free(use->waiting);
+	free(use);
+	return NULL;
+}
+
+struct layer *use_layer(struct use *use, uint32_t slot)
+{
+	if (slot < use->slot_base || slot - use->slot_base >= use->n_layers)
+		return NULL;
+	return &use->layers[slot - use->slot_base];
+}
+
+uint32_t layer_slot(const struct layer *layer)
+{
+	return layer->use->slot_base + (uint32_t)(layer - layer->use->layers);
+}
+
+static struct residency_slot *slot_of(const struct layer *layer)
+{
+	return session_slot(layer->use->session, layer_slot(layer));
+}
+
+static int compare_extents(const void *a, const void *b)
+{
+	const struct object_extent *x = a, *y = b;
+
+	if (x->layer != y->layer)
+		return x->layer < y->layer ? -1 : 1;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	return 0;
+}
+
+/* Runs of chunks of each layer, ascending and disjoint. sorted is by layer, then offset. */
+static int make_runs(struct use *use, const struct object_extent *sorted, uint32_t n)
+{
+	uint32_t n_runs = 0;
+
+	use->runs = calloc(n, sizeof(*use->runs));
+	if (!use->runs)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		struct layer *layer = &use->layers[sorted[i].layer];
+		uint32_t first = object_chunk_of(use->object, sorted[i].offset);
+		uint32_t last =
+			object_chunk_of(use->object, sorted[i].offset + sorted[i].length - 1);
+		struct chunk_run *run;
+
+		if (layer->n_runs == 0)
+			layer->first_run = n_runs;
+		if (sorted[i].flags & VRAM_EXTENT_EXPERT)
+			layer->expert = true;
+		run = layer->n_runs ? &use->runs[n_runs - 1] : NULL;
+		if (run && first <= run->first + run->n) {
+			if (last >= run->first + run->n)
+				run->n = last - run->first + 1;
+			continue;
+		}
+		use->runs[n_runs++] = (struct chunk_run){ .first = first, .n = last - first + 1 };
+		layer->n_runs++;
+	}
+	for (uint32_t i = 0; i < use->n_layers; i++)
+		if (use->layers[i].n_runs == 0)
+			return -EINVAL;
+	return 0;
+}
+
+static int make_index(struct use *use)
+{
+	uint32_t n_chunks = use->object->mem->n_chunks;
+	uint64_t total = 0;
+	uint32_t *fill;
+
+	use->chunk_first = calloc((size_t)n_chunks + 1, sizeof(*use->chunk_first));
+	fill = calloc(n_chunks, sizeof(*fill));
+	if (!use->chunk_first || !fill)
+		goto err_memory;
+	for (uint32_t i = 0; i < use->n_layers; i++) {
+		const struct layer *layer = &use->layers[i];
+
+		for (uint32_t j = 0; j < layer->n_runs; j++) {
+			const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+			for (uint32_t c = run->first; c < run->first + run->n; c++)
+				fill[c]++;
+			total += run->n;
+		}
+	}
+	/* Layers may overlap, but not so often that one message costs gigabytes. */
+	if (total > 64ull * n_chunks + 4ull * use->n_layers) {
+		free(fill);
+		return -E2BIG;
+	}
+	use->chunk_layers = calloc(total, sizeof(*use->chunk_layers));
+	if (!use->chunk_layers)
+		goto err_memory;
+	for (uint32_t c = 0; c < n_chunks; c++) {
+		use->chunk_first[c + 1] = use->chunk_first[c] + fill[c];
+		fill[c] = use->chunk_first[c];
+	}
+	for (uint32_t i = 0; i < use->n_layers; i++) {
+		const struct layer *layer = &use->layers[i];
+
+		for (uint32_t j = 0; j < layer->n_runs; j++) {
+			const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+			for (uint32_t c = run->first; c < run->first + run->n; c++)
+				use->chunk_layers[fill[c]++] = i;
+		}
+	}
+	free(fill);
+	return 0;
+
+err_memory:
+	free(fill);
+	return -ENOMEM;
+}
+
+int use_set_layers(struct use *use, const struct object_extent *extents, uint32_t n_extents,
+		   uint32_t n_layers, uint32_t slot_base)
+{
+	struct object_extent *sorted;
+	int r;
+
+	sorted = calloc(n_extents, sizeof(*sorted));
+	use->layers = calloc(n_layers, sizeof(*use->layers));
+	if (!sorted || !use->layers) {
+		r = -ENOMEM;
+		goto out;
+	}
+	memcpy(sorted, extents, n_extents * sizeof(*sorted));
+	qsort(sorted, n_extents, sizeof(*sorted), compare_extents);
+	use->n_layers = n_layers;
+	use->slot_base = slot_base;
+	r = make_runs(use, sorted, n_extents);
+	if (r == 0)
+		r = make_index(use);
+	if (r < 0)
+		goto out;
+	for (uint32_t i = 0; i < n_layers; i++) {
+		struct layer *layer = &use->layers[i];
+
+		layer->use = use;
+		list_init(&layer->node);
+		for (uint32_t j = 0; j < layer->n_runs; j++) {
+			const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+			for (uint32_t c = run->first; c < run->first + run->n; c++)
+				layer->missing += use->object->chunks[c].state != CHUNK_RESIDENT;
+		}
+		residency_init(slot_of(layer), &layer->shadow);
+	}
+out:
+	free(sorted);
+	if (r < 0) {
+		free(use->layers);
+		use->layers = NULL;
+		use->n_layers = 0;
+	}
+	return r;
+}
+
+int object_declare_order(struct object *object, const struct object_extent *extents,
+			 uint32_t n_extents)
+{
+	uint32_t n_chunks = object->mem->n_chunks, n = 0;
+	uint32_t *order, *place;
+	int r = 0;
+
+	if (object->has_order)
+		return 0;
+	order = calloc(n_chunks, sizeof(*order));
+	place = calloc(n_chunks, sizeof(*place)); /* position + 1 */
+	if (!order || !place) {
+		r = -ENOMEM;
+		goto out;
+	}
+	for (uint32_t i = 0; i < n_extents; i++) {
+		uint32_t last = object_chunk_of(object, extents[i].offset + extents[i].length - 1);
+
+		if (extents[i].flags & VRAM_EXTENT_UNORDERED)
+			continue;
+		for (uint32_t c = object_chunk_of(object, extents[i].offset); c <= last; c++) {
+			if (place[c])
+				continue;
+			order[n++] = c;
+			place[c] = n;
+		}
+	}
+	r = policy_object_set_order(object->policy, order, n);
+	for (uint32_t i = 0; r == 0 && i < n_extents; i++) {
+		uint32_t first = object_chunk_of(object, extents[i].offset);
+		uint32_t last = object_chunk_of(object, extents[i].offset + extents[i].length - 1);
+
+		if (!(extents[i].flags & VRAM_EXTENT_EXPERT))
+			continue;
+		for (uint32_t c = first; r == 0 && c <= last; c++)
+			r = policy_object_set_expert(object->policy, c, place[c] ? place[c] - 1 : 0,
+						     extents[i].layer);
+	}
+	if (r == 0)
+		object->has_order = true;
+out:
+	free(order);
+	free(place);
+	return r;
+}
+
+int use_set_order(struct use *use, const uint32_t *layers, uint32_t n)
+{
+	uint32_t n_chunks = use->object->mem->n_chunks, n_order = 0;
+	uint8_t *seen_layers, *seen_chunks;
+	uint32_t *order;
+	int r = 0;
+
+	seen_layers = calloc((size_t)use->n_layers + 1, 1);
+	seen_chunks = calloc(n_chunks, 1);
+	order = calloc(n_chunks, sizeof(*order));
+	if (!seen_layers || !seen_chunks || !order) {
+		r = -ENOMEM;
+		goto out;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct layer *layer;
+
+		if (layers[i] >= use->n_layers || seen_layers[layers[i]]++) {
+			r = -EINVAL;
+			goto out;
+		}
+		layer = &use->layers[layers[i]];
+		for (uint32_t j = 0; j < layer->n_runs; j++) {
+			const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+			for (uint32_t c = run->first; c < run->first + run->n; c++)
+				if (!seen_chunks[c]++)
+					order[n_order++] = c;
+		}
+	}
+	r = policy_object_set_order(use->object->policy, order, n_order);
+	if (r == 0)
+		use->object->has_order = true;
+out:
+	free(seen_layers);
+	free(seen_chunks);
+	free(order);
+	return r;
+}
+
+void use_reopen_layers(struct use *use)
+{
+	for (uint32_t i = 0; i < use->n_layers; i++) {
+		const struct layer *layer = &use->layers[i];
+
+		if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
+			continue;
+		for (uint32_t j = 0; j < layer->n_runs; j++) {
+			const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+			for (uint32_t c = run->first; c < run->first + run->n; c++)
+				use_open_chunk(use, c);
+		}
+	}
+}
+
+static void hold_layer(struct layer *layer, uint32_t by)
+{
+	struct use *use = layer->use;
+
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			use->object->chunks[c].holds += by;
+	}
+}
+
+void layer_hold(struct layer *layer)
+{
+	hold_layer(layer, 1);
+}
+
+void layer_unhold(struct layer *layer)
+{
+	hold_layer(layer, UINT32_MAX); /* minus one, modulo 2^32 */
+}
+
+void use_open_chunk(struct use *use, uint32_t chunk)
+{
+	struct object *object = use->object;
+	struct gpu_client *client = session_gpu_client(use->session);
+
+	object->chunks[chunk].flags |= CHUNK_OPENED;
+	if (object->kind == POLICY_BUFFER)
+		object->chunks[chunk].flags |= CHUNK_WRITTEN | CHUNK_DIRTY;
+	if (client)
+		gpu_client_open(client, object->mem, chunk, 1);
+}
+
+void layer_make_resident(struct layer *layer)
+{
+	struct use *use = layer->use;
+	struct residency_slot *slot = slot_of(layer);
+
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			use_open_chunk(use, c);
+	}
+	switch (residency_state(&layer->shadow)) {
+	case RESIDENCY_ABSENT:
+	case RESIDENCY_FAILED:
+		residency_begin_load(slot, &layer->shadow);
+		break;
+	case RESIDENCY_LOADING:
+		break;
+	default:
+		return;
+	}
+	residency_finish_load(slot, &layer->shadow);
+}
+
+void layer_fail(struct layer *layer, int error)
+{
+	if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
+		residency_fail(slot_of(layer), &layer->shadow, error);
+}
+
+void object_chunk_arrived(struct object *object, uint32_t chunk)
+{
+	struct use *use;
+
+	list_for_each(use, &object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++)
+			use->layers[use->chunk_layers[i]].missing--;
+	}
+}
+
+static bool claim_layers(struct object *object, uint32_t chunk, struct layer **claimed,
+			 uint32_t *out_n)
+{
+	struct use *use;
+	uint32_t n = 0;
+	bool ok = true;
+
+	list_for_each(use, &object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; ok && i < use->chunk_first[chunk + 1];
+		     i++) {
+			struct layer *layer = &use->layers[use->chunk_layers[i]];
+
+			if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
+				continue;
+			if (n == CLAIM_MAX || residency_try_evict(slot_of(layer), &layer->shadow))
+				ok = false;
+			else
+				claimed[n++] = layer;
+		}
+		if (!ok)
+			break;
+	}
+	*out_n = n;
+	return ok;
+}
+
+int object_claim_chunk(struct object *object, uint32_t chunk)
+{
+	static struct layer *claimed[CLAIM_MAX]; /* one thread: no need for it on the stack */
+	struct gpu_client *client;
+	struct use *use;
+	uint32_t n;
+	bool ok;
+
+	if (object->chunks[chunk].holds || object->pinned)
+		return -EBUSY;
+	ok = claim_layers(object, chunk, claimed, &n);
+	if (ok && object->chunks[chunk].flags & CHUNK_OPENED) {
+		list_for_each(use, &object->uses, in_object) {
+			client = session_gpu_client(use->session);
+			if (client && gpu_client_close(client, object->mem, chunk, 1) < 0)
+				ok = false;
+		}
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct residency_slot *slot = slot_of(claimed[i]);
+
+		if (ok)
+			residency_finish_evict(slot, &claimed[i]->shadow);
+		else
+			residency_cancel_evict(slot, &claimed[i]->shadow);
+	}
+	if (!ok) {
+		/* Closed for some and not for others: a touch finds it resident and opens it again. */
+		return -EBUSY;
+	}
+	object->chunks[chunk].flags &= (uint8_t)~CHUNK_OPENED;
+	list_for_each(use, &object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++)
+			use->layers[use->chunk_layers[i]].missing++;
+	}
+	return 0;
+}

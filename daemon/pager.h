@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Moves chunks: file or swap -> (host tier -> link ->) device, and back for buffers.
+ *
+ * The pager decides nothing. The scheduler says which chunk to load (with room charged for it) and
+ * which to evict (claimed, that is closed and unpinned); the pager moves the bytes, keeps
+ * chunk.state, swap slots and host slots right, and reports. What is in flight is bounded by bytes; every
+ * transfer comes from a fixed pool, so the steady state allocates nothing.
+ *
+ * A weight is never written anywhere: evicting it is a drop. A buffer's chunk that was never
+ * written is a drop too, and its load is the zero page that the device gives by itself.
+ */
+#ifndef VRAM_DAEMON_PAGER_H
+#define VRAM_DAEMON_PAGER_H
+
+#include "daemon/arbiter.h"
+#include "daemon/gpu.h"
+#include "daemon/hostpool.h"
+#include "daemon/object.h"
+#include "daemon/store.h"
+
+struct pager;
+
+struct pager_events {
+	/* LOADING ended: RESIDENT (res 0), or ABSENT with res -errno. */
+	void (*loaded)(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
+	/* EVICTING ended: ABSENT (0), or RESIDENT again with the bytes untouched. */
+	void (*evicted)(void *owner, struct object *object, uint32_t chunk, int res);
+	/* Something became free: a transfer or a host slot. */
+	void (*ready)(void *owner);
+};
+
+struct pager_params {
+	struct loop *loop;
+	struct gpu *gpu;
+	struct store *store;
+	struct arbiter *arbiter;
+	uint32_t dev;		   /* in the arbiter */
+	struct swap *swap;	   /* NULL: buffers cannot be evicted once written */
+	struct hostpool *hostpool; /* NULL exactly if the device is direct */
+	uint64_t inflight_bytes;
+	const struct pager_events *events;
+	void *owner;
+};
+
+struct pager_stats {
+	uint64_t read_bytes; /* from model files */
+	uint64_t swap_in_bytes;
+	uint64_t swap_out_bytes;
+	uint64_t link_in_bytes;
+	uint64_t link_out_bytes;
+	uint64_t inflight_bytes;
+};
+
+int pager_new(struct pager **out, const struct pager_params *params);
+struct pager *pager_free(struct pager *pager);
+const struct pager_stats *pager_stats(const struct pager *pager);
+bool pager_is_idle(const struct pager *pager);
+
+/* Can one more load start now? */
+bool pager_has_room(const struct pager *pager, const struct object *object);
+
+/* An ABSENT chunk whose memory is charged. Return: 0 (LOADING; loaded comes later) or -EAGAIN
+ * (nothing changed; ready comes). */
+int pager_load(struct pager *pager, struct object *object, uint32_t chunk);
+
+/* Would pager_evict() find a place for the content? Return: 0, -EAGAIN (later), -ENOSPC (swap is full). */
+int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk);
+
+/* A claimed chunk for which pager_may_evict() said 0. Return: 0 (dropped: ABSENT already, no event),
+ * 1 (EVICTING; evicted comes later), or -EAGAIN or -ENOSPC (still RESIDENT: there is no place after all). */
+int pager_evict(struct pager *pager, struct object *object, uint32_t chunk);
+
+/* Everything that an object without moving chunks keeps in the host tier and in swap goes. */
+void pager_forget(struct pager *pager, struct object *object);
+
+#endif

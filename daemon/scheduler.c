@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/scheduler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/proto.h"
+#include "daemon/log.h"
+#include "daemon/scheduler_private.h"
+
+#define CHUNK_DEFAULT (2u << 20)
+#define CHUNK_MIN     (64u << 10)
+/* Fewer chunks than this in the budget and the chunks are made smaller. */
+#define CHUNKS_IN_BUDGET 32
+/* More chunks than this in an object and they are made larger: each may cost the client a memory area. */
+#define CHUNKS_OF_OBJECT 16384
+
+struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i)
+{
+	return &queue->refs[(queue->first + i) & (queue->size - 1)];
+}
+
+int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref)
+{
+	if (queue->n == queue->size) {
+		uint32_t size = queue->size ? queue->size * 2 : 64;
+		struct chunk_ref *refs = calloc(size, sizeof(*refs));
+
+		if (!refs)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < queue->n; i++)
+			refs[i] = *queue_at(queue, i);
+		free(queue->refs);
+		queue->refs = refs;
+		queue->size = size;
+		queue->first = 0;
+	}
+	queue->n++;
+	*queue_at(queue, queue->n - 1) = *ref;
+	return 0;
+}
+
+void queue_pop(struct chunk_queue *queue)
+{
+	queue->first = (queue->first + 1) & (queue->size - 1);
+	queue->n--;
+}
+
+void queue_forget(struct chunk_queue *queue, const struct object *object)
+{
+	uint32_t n = queue->n, kept = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (queue_at(queue, i)->object != object)
+			*queue_at(queue, kept++) = *queue_at(queue, i);
+	queue->n = kept;
+}
+
+static const struct pager_events pager_events = {
+	.loaded = pager_loaded,
+	.evicted = pager_evicted,
+	.ready = pager_ready,
+};
+
+static int make_device(struct scheduler *s)
+{
+	const struct config *config = s->config;
+	const struct gpu_params params = {
+		.name = *config->device.name ? config->device.name : NULL,
+		.budget_bytes = config->device.budget,
+		.link_bytes_per_s = config->device.link,
+		.huge = config->device.huge,
+	};
+	uint64_t capacity[ARBITER_N_TIERS] = { 0 };
+	int r;
+
+	r = gpu_host_new(&s->gpu, s->loop, &params);
+	if (r < 0)
+		return r;
+	s->chunk_bytes = config->device.chunk ? (uint32_t)config->device.chunk : CHUNK_DEFAULT;
+	if (!config->device.chunk)
+		while (s->chunk_bytes > CHUNK_MIN &&
+		       config->device.budget / s->chunk_bytes < CHUNKS_IN_BUDGET)
+			s->chunk_bytes /= 2;
+	if (!s->gpu->direct) {
+		r = hostpool_new(&s->hostpool, config->device.host_budget, s->chunk_bytes,
+				 s->gpu->huge);
+		if (r < 0) {
+			log_error(
+				"device.host_budget: the device has a link and needs a host tier of "
+				"at least one chunk (%u bytes): %s",
+				s->chunk_bytes, strerror(-r));
+			return r;
+		}
+	}
+	if (config->swap.size) {
+		r = swap_new(&s->swap, s->store, config->swap.path, config->swap.size,
+			     s->chunk_bytes);
+		if (r < 0)
+			return r;
+	}
+	capacity[ARBITER_VRAM] = config->device.budget;
+	capacity[ARBITER_HOST] = s->hostpool ? (uint64_t)hostpool_n_slots(s->hostpool) *
+						       hostpool_slot_bytes(s->hostpool) :
+					       0;
+	capacity[ARBITER_DISK] = s->swap ? swap_size(s->swap) : 0;
+	return arbiter_device_add(s->arbiter, capacity, loop_now(), &s->dev);
+}
+
+int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config)
+{
+	const struct store_params store_params = {
+		.piece_bytes = (uint32_t)config->io.read_size,
+		.direct = config->io.direct != 0,
+		.fault = config->io.fault,
+		.trust_fuse = config->user,
+	};
+	const struct policy_config policy_config = {
+		.capacity_bytes = config->device.budget,
+		.window_bytes = config->policy.prefetch,
+		.share = config->policy.share ? POLICY_SHARE_BYTES : POLICY_SHARE_FAIR,
+	};
+	struct pager_params pager_params = { 0 };
+	struct scheduler *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->loop = loop;
+	s->config = config;
+	s->tick.fn = scheduler_tick;
+	s->retry.fn = scheduler_retry;
+	list_init(&s->sessions);
+	list_init(&s->objects);
+	list_init(&s->waiting);
+	list_init(&s->parked);
+	list_init(&s->active);
+	r = arbiter_local_new(loop_now(), &s->arbiter);
+	if (r < 0)
+		goto err_free;
+	r = store_new(&s->store, loop, &store_params);
+	if (r < 0)
+		goto err_free;
+	r = make_device(s);
+	if (r < 0)
+		goto err_free;
+	s->policy = policy_new(&policy_config);
+	if (!s->policy) {
+		r = -ENOMEM;
+		goto err_free;
+	}
+	pager_params = (struct pager_params){
+		.loop = loop,
+		.gpu = s->gpu,
+		.store = s->store,
+		.arbiter = s->arbiter,
+		.dev = s->dev,
+		.swap = s->swap,
+		.hostpool = s->hostpool,
+		.inflight_bytes = config->io.inflight,
+		.events = &pager_events,
+		.owner = s,
+	};
+	r = pager_new(&s->pager, &pager_params);
+	if (r < 0)
+		goto err_free;
+	*out = s;
+	return 0;
+
+err_free:
+	scheduler_free(s);
+	return r;
+}
+
+struct scheduler *scheduler_free(struct scheduler *s)
+{
+	struct object *object, *tmp;
+
+	if (!s)
+		return NULL;
+	loop_cancel(s->loop, &s->tick);
+	loop_cancel(s->loop, &s->retry);
+	list_for_each_safe(object, tmp, &s->objects, node)
+		object_free_now(s, object);
+	policy_free(s->policy);
+	pager_free(s->pager);
+	swap_free(s->swap);
+	hostpool_free(s->hostpool);
+	gpu_free(s->gpu);
+	store_free(s->store);
+	arbiter_free(s->arbiter);
+	free(s->demands.refs);
+	free(s->pinned.refs);
+	free(s);
+	return NULL;
+}
+
+struct loop *scheduler_loop(struct scheduler *s)
+{
+	return s->loop;
+}
+
+struct arbiter *scheduler_arbiter(struct scheduler *s)
+{
+	return s->arbiter;
+}
+
+const struct config *scheduler_config(const struct scheduler *s)
+{
+	return s->config;
+}
+
+struct gpu *scheduler_gpu(struct scheduler *s)
+{
+	return s->gpu;
+}
+
+uint32_t scheduler_device(const struct scheduler *s)
+{
+	return s->dev;
+}
+
+size_t scheduler_n_sessions(const struct scheduler *s)
+{
+	return s->n_sessions;
+}
+
+bool scheduler_is_idle(const struct scheduler *s)
+{
+	return pager_is_idle(s->pager);
+}
+
+static bool read_link(pid_t pid, const char *what, char *buf, size_t size)
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+	n = readlink(path, buf, size - 1);
+	if (n <= 0 || (size_t)n == size - 1)
+		return false;
+	buf[n] = '\0';
+	return true;
+}
+
+struct list_node *scheduler_sessions(struct scheduler *s)
+{
+	return &s->sessions;
+}
+
+/* The version-2 path of the process, "/a/b". */
+static bool read_cgroup(pid_t pid, char *buf, size_t size)
+{
+	char path[64], line[4200];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (strncmp(line, "0::/", 4) == 0 && strlen(line + 3) < size) {
+			snprintf(buf, size, "%s", line + 3);
+			found = true;
+		}
+	}
+	fclose(f);
+	return found;
+}
+
+static void read_comm(pid_t pid, char *buf, size_t size)
+{
+	char path[64];
+	FILE *f;
+
+	buf[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fgets(buf, (int)size, f))
+		buf[strcspn(buf, "\n")] = '\0';
+	fclose(f);
+}
+
+/* The smallest max and the session's weight, to the policy. */
+static void tell_limits(struct scheduler *s, struct scheduler_session *ss)
+{
+	const struct arbiter_subject own = { .kind = ARBITER_SESSION, .id = ss->id };
+	const struct arbiter_subject user = { .kind = ARBITER_USER, .id = ss->uid };
+	uint64_t emin = 0, elow = 0, max, weight;
+	struct arbiter_limits a, b;
+
+	if (arbiter_limit_get(s->arbiter, &own, s->dev, ARBITER_VRAM, &a) < 0 ||
+	    arbiter_limit_get(s->arbiter, &user, s->dev, ARBITER_VRAM, &b) < 0)
+		return;
+	arbiter_protection(s->arbiter, ss->id, s->dev, ARBITER_VRAM, &emin, &elow);
+	max = a.value[ARBITER_MAX] < b.value[ARBITER_MAX] ? a.value[ARBITER_MAX] :
+							    b.value[ARBITER_MAX];
+	weight = a.set & (1u << ARBITER_WEIGHT) ? a.value[ARBITER_WEIGHT] : b.value[ARBITER_WEIGHT];
+	policy_tenant_set(s->policy, (uint32_t)ss->id, (uint32_t)weight, emin, elow, max);
+}
+
+int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss)
+{
+	char cgroup[4096] = "", exe[4096] = "", comm[32] = "";
+	struct arbiter_peer peer = { .pid = ss->pid, .uid = ss->uid, .comm = comm };
+	int r;
+
+	read_comm(ss->pid, comm, sizeof(comm));
+	if (read_cgroup(ss->pid, cgroup, sizeof(cgroup)))
+		peer.cgroup = cgroup;
+	if (read_link(ss->pid, "exe", exe, sizeof(exe)))
+		peer.exe = exe;
+	r = arbiter_session_open(s->arbiter, &peer, loop_now(), &ss->id);
+	if (r < 0)
+		return r;
+	list_init(&ss->uses);
+	list_add_tail(&ss->node, &s->sessions);
+	s->n_sessions++;
+	tell_limits(s, ss);
+	scheduler_tick_start(s);
+	return 0;
+}
+
+void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
+{
+	struct use *use, *tmp;
+
+	list_for_each_safe(use, tmp, &ss->uses, in_session)
+		scheduler_use_detach(s, use);
+	s->stall_ns += ss->stall_ns;
+	arbiter_session_close(s->arbiter, ss->id, loop_now());
+	policy_tenant_forget(s->policy, (uint32_t)ss->id);
+	list_del(&ss->node);
+	s->n_sessions--;
+	scheduler_pump(s);
+}
+
+void scheduler_limits_changed(struct scheduler *s)
+{
+	struct scheduler_session *ss;
+
+	list_for_each(ss, &s->sessions, node)
+		tell_limits(s, ss);
+	scheduler_pump(s);
+}
+
+static uint32_t chunk_bytes_for(const struct scheduler *s, uint64_t size_bytes)
+{
+	uint64_t chunk = s->chunk_bytes;
+
+	/* The host tier's slots and the swap's have the basic size. */
+	if (s->hostpool)
+		return s->chunk_bytes;
+	while (size_bytes / chunk >= CHUNKS_OF_OBJECT)
+		chunk *= 2;
+	return (uint32_t)chunk;
+}
+
+static int object_new(struct scheduler *s, enum policy_kind kind, uint64_t size_bytes,
+		      uint32_t chunk_bytes, const char *name, struct object **out)
+{
+	struct object *object = calloc(1, sizeof(*object));
+	int r = -ENOMEM;
+
+	if (!object)
+		return -ENOMEM;
+	object->kind = kind;
+	object->size_bytes = size_bytes;
+	object->unused_since_ns = loop_now();
+	snprintf(object->name, sizeof(object->name), "%s", name);
+	list_init(&object->uses);
+	r = gpu_object_new(s->gpu, kind == POLICY_MODEL ? "vram-model" : "vram-buffer", size_bytes,
+			   chunk_bytes, kind == POLICY_BUFFER, &object->mem);
+	if (r < 0)
+		goto err_free;
+	r = -ENOMEM;
+	object->chunks = calloc(object->mem->n_chunks, sizeof(*object->chunks));
+	if (!object->chunks)
+		goto err_mem;
+	object->policy =
+		policy_object_new(s->policy, object->mem->n_chunks, chunk_bytes, kind, object);
+	if (!object->policy)
+		goto err_chunks;
+	r = arbiter_share_new(s->arbiter, s->dev, &object->share);
+	if (r < 0)
+		goto err_policy;
+	list_add_tail(&object->node, &s->objects);
+	*out = object;
+	return 0;
+
+err_policy:
+	policy_object_free(object->policy);
+err_chunks:
+	free(object->chunks);
+err_mem:
+	gpu_object_free(object->mem);
+err_free:
+	free(object);
+	return r;
+}
+
+int scheduler_model_open(struct scheduler *s, struct scheduler_session *ss, int fd,
+			 uint64_t size_bytes, const char *name, struct object **out)
+{
+	struct store_file *file;
+	struct object *object;
+	int r;
+
+	r = store_file_open(s->store, fd, size_bytes, ss->pid, &file);
+	if (r < 0)
+		return r;
+	list_for_each(object, &s->objects, node) {
+		if (object->file == file && !object->dead) {
+			store_file_unref(file);
+			*out = object;
+			return 0;
+		}
+	}
+	r = object_new(s, POLICY_MODEL, size_bytes, chunk_bytes_for(s, size_bytes), name, &object);
+	if (r < 0) {
+		store_file_unref(file);
+		return r;
+	}
+	object->file = file;
+	*out = object;
+	return 0;
+}
+
+int scheduler_buffer_new(struct scheduler *s, uint64_t size_bytes, const char *name,
+			 struct object **out)
+{
+	/* One slot of the swap file holds one chunk. */
+	return object_new(s, POLICY_BUFFER, size_bytes, s->chunk_bytes, name, out);
+}
+
+void object_free_now(struct scheduler *s, struct object *object)
+{
+	queue_forget(&s->demands, object);
+	queue_forget(&s->pinned, object);
+	pager_forget(s->pager, object);
+	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, object->resident_bytes);
+	arbiter_share_free(s->arbiter, object->share);
+	policy_object_free(object->policy);
+	gpu_object_free(object->mem);
+	store_file_unref(object->file);
+	list_del(&object->node);
+	free(object->chunks);
+	free(object);
+}
+
+void scheduler_object_drop(struct scheduler *s, struct object *object)
+{
+	if (!list_is_empty(&object->uses))
+		return;
+	if (object->n_moving)
+		object->dead = true;
+	else
+		object_free_now(s, object);
+}
+
+void scheduler_object_drop_if_new(struct scheduler *s, struct object *object)
+{
+	if (object && list_is_empty(&object->uses) && object->resident_bytes == 0)
+		scheduler_object_drop(s, object);
+}
+
+int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, struct object *object,
+			 struct use **out)
+{
+	struct use *use;
+	int r;
+
+	use = use_new(object, (struct session *)(void *)ss);
+	if (!use)
+		return -ENOMEM;
+	/* By force: what is resident already must not keep a client out; it is reclaimed then. */
+	r = arbiter_share_join(s->arbiter, object->share, ss->id, true, NULL);
+	if (r < 0)
+		goto err_use;
+	use->policy = policy_user_new(object->policy, (uint32_t)ss->id, use);
+	if (!use->policy) {
+		r = -ENOMEM;
+		goto err_share;
+	}
+	list_add_tail(&use->in_session, &ss->uses);
+	*out = use;
+	return 0;
+
+err_share:
+	arbiter_share_leave(s->arbiter, object->share, ss->id);
+err_use:
+	use_free(use);
+	return r;
+}
+
+void scheduler_use_detach(struct scheduler *s, struct use *use)
+{
+	struct scheduler_session *ss = session_ss(use->session);
+	struct gpu_client *client = session_gpu_client(use->session);
+	struct object *object = use->object;
+	uint64_t now = loop_now();
+
+	for (uint32_t i = 0; i < use->n_layers; i++)
+		if (use->layers[i].waiting)
+			layer_stop_waiting(s, &use->layers[i]);
+	for (; use->n_waiting; use->n_waiting--)
+		stall_end(s, ss, now);
+	list_del(&use->active);
+	if (client)
+		gpu_client_forget(client, object->mem);
+	policy_user_free(use->policy);
+	arbiter_share_leave(s->arbiter, object->share, ss->id);
+	use_free(use);
+	if (!list_is_empty(&object->uses))
+		return;
+	object->unused_since_ns = now;
+	if (object->kind == POLICY_BUFFER || s->config->policy.keep == 0)
+		scheduler_object_drop(s, object);
+}

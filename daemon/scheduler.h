@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Decides what is loaded and what is evicted, when, and for whom.
+ *
+ * The scheduler owns the device, the pager, the store, the arbiter and the policy, and the list of objects.
+ * Sessions tell it what clients ask and touch; it answers through the objects' mappings and
+ * the sessions' residency tables.
+ *
+ * Three kinds of work, in this order of importance:
+ *   demands    a thread stands at a closed chunk, or a client waits for a layer. First come, first served.
+ *   prefetch   chunks that the policy expects to be needed next, users in turn.
+ *   eviction   only to make room for one of the above (and on an administrator's word).
+ * Before a chunk is loaded its bytes are charged; a charge that is refused names the group that must
+ * give something back, and the victim comes from there.
+ *
+ * Nothing waits for ever on a client: chunks that are found pinned are looked at again every few
+ * milliseconds, pins that outlast `limits.pin_timeout` while somebody waits are revoked, first
+ * by asking and then by ending the session.
+ */
+#ifndef VRAM_DAEMON_SCHEDULER_H
+#define VRAM_DAEMON_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/arbiter.h"
+#include "daemon/config.h"
+#include "daemon/object.h"
+
+struct loop;
+struct scheduler;
+struct session;
+
+/* The part of a session that the scheduler works with; embedded first in struct session. */
+struct scheduler_session {
+	struct list_node node; /* scheduler.sessions */
+	uint64_t id;	       /* in the arbiter; also the policy's tenant */
+	pid_t pid;
+	uid_t uid;
+	int pidfd; /* or -1 */
+	struct list_node uses;
+	uint64_t active_ns; /* when it last asked or touched */
+	bool running;	    /* told to the arbiter */
+	uint32_t n_stalls;  /* waits that are open */
+	uint64_t stall_since_ns;
+	uint64_t stall_ns; /* time in which at least one wait was open */
+	uint64_t faults;
+	uint64_t loaded_bytes;
+	uint64_t evicted_bytes;
+};
+
+/* The scheduler's wishes to the session; implemented in session.c. */
+void session_revoke(struct session *session, uint32_t slot, uint64_t deadline_ns);
+/* Ends it after the loop's turn; the reason is logged and sent. */
+void session_fail(struct session *session, int error, const char *reason);
+const char *session_name(const struct session *session);
+
+int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config);
+struct scheduler *scheduler_free(struct scheduler *s);
+
+struct loop *scheduler_loop(struct scheduler *s);
+struct arbiter *scheduler_arbiter(struct scheduler *s);
+const struct config *scheduler_config(const struct scheduler *s);
+struct gpu *scheduler_gpu(struct scheduler *s);
+uint32_t scheduler_device(const struct scheduler *s); /* in the arbiter */
+size_t scheduler_n_sessions(const struct scheduler *s);
+/* The list head of struct scheduler_session.node. */
+struct list_node *scheduler_sessions(struct scheduler *s);
+/* Nothing is being moved: safe to free. */
+bool scheduler_is_idle(const struct scheduler *s);
+
+/* A session begins: pid, uid, pidfd and uses are set. Return: 0 or -errno. */
+int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss);
+/* It ends; all its uses are detached. */
+void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss);
+
+/*
+ * A model by the client's descriptor, or a buffer; the object is there for good only once a
+ * use is attached. Return: 0 or -errno as store_file_open(); -ENOSPC if the budget is too small for any use.
+ */
+int scheduler_model_open(struct scheduler *s, struct scheduler_session *ss, int fd,
+			 uint64_t size_bytes, const char *name, struct object **out);
+int scheduler_buffer_new(struct scheduler *s, uint64_t size_bytes, const char *name,
+			 struct object **out);
+/* Frees an object that got no use and holds nothing; NULL and others are left alone. */
+void scheduler_object_drop_if_new(struct scheduler *s, struct object *object);
+int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, struct object *object,
+			 struct use **out);
+void scheduler_use_detach(struct scheduler *s, struct use *use);
+
+/* What clients do. */
+void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk);
+void scheduler_acquire(struct scheduler *s, struct layer *layer);
+void scheduler_cancel(struct scheduler *s, struct layer *layer);
+void scheduler_used(struct scheduler *s, struct layer *layer);
+void scheduler_wish(struct scheduler *s, struct layer *layer);
+void scheduler_pass(struct scheduler *s, struct use *use, uint32_t kind /* enum vram_pass_kind */);
+/* The limits of somebody have changed: look at what is over, take the new ones to the policy. */
+void scheduler_limits_changed(struct scheduler *s);
+/* Evicts what can be evicted of objects with this name (NULL: of all). Return: the bytes. */
+uint64_t scheduler_evict(struct scheduler *s, const char *name);
+
+/* For status. */
+struct scheduler_stats {
+	uint64_t paged_in_bytes;  /* into the device, from wherever */
+	uint64_t paged_out_bytes; /* written to swap or to the host tier */
+	uint64_t evicted_bytes;
+	uint64_t faults;
+	uint64_t stall_ns;
+	uint64_t resident_bytes;
+	uint64_t peak_bytes;
+	uint64_t budget_bytes;
+	uint64_t memory_bytes; /* really behind the objects */
+	uint64_t host_used_bytes;
+	uint64_t host_budget_bytes;
+	uint64_t swap_used_bytes;
+	uint64_t swap_size_bytes;
+	uint64_t inflight_bytes;
+	uint64_t n_demands; /* waiting to be started */
+	bool huge;
+};
+void scheduler_stats(struct scheduler *s, struct scheduler_stats *out);
+
+struct scheduler_session_info {
+	const struct session *session;
+	const struct scheduler_session *ss;
+	const char *name;
+	uint64_t resident_bytes; /* shared objects whole */
+	uint64_t charged_bytes;
+	uint64_t total_bytes;
+	uint64_t stall_ns; /* with the open ones */
+	uint32_t n_objects;
+};
+struct scheduler_object_info {
+	const char *name;
+	bool buffer;
+	uint64_t size_bytes;
+	uint64_t resident_bytes;
+	uint64_t loaded_bytes;
+	uint64_t evicted_bytes;
+	uint32_t chunk_bytes;
+	uint32_t n_uses;
+	uid_t uid; /* of the first user; (uid_t)-1: nobody */
+};
+void scheduler_session_info(struct scheduler *s, const struct scheduler_session *ss,
+			    struct scheduler_session_info *out);
+/* fn returns nonzero to stop. The scheduler must not be changed meanwhile. */
+int scheduler_for_each_session(struct scheduler *s,
+			       int (*fn)(void *ctx, const struct scheduler_session_info *info),
+			       void *ctx);
+int scheduler_for_each_object(struct scheduler *s,
+			      int (*fn)(void *ctx, const struct scheduler_object_info *info),
+			      void *ctx);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the scheduler's files share: scheduler.c (objects, sessions), scheduler_run.c (demands, prefetch,
+ * victims), scheduler_info.c (status). */
+#ifndef VRAM_DAEMON_SCHEDULER_PRIVATE_H
+#define VRAM_DAEMON_SCHEDULER_PRIVATE_H
+
+#include "common/list.h"
+#include "daemon/hostpool.h"
+#include "daemon/loop.h"
+#include "daemon/pager.h"
+#include "daemon/policy.h"
+#include "daemon/scheduler.h"
+#include "daemon/store.h"
+
+/* A chunk of an object, as a value. */
+struct chunk_ref {
+	struct object *object;
+	uint32_t chunk;
+	uint32_t tries; /* demands: loads that failed */
+	uint64_t since_ns;
+};
+
+/* A growing ring: first in, first out. */
+struct chunk_queue {
+	struct chunk_ref *refs;
+	uint32_t size; /* a power of two, or 0 */
+	uint32_t first;
+	uint32_t n;
+};
+
+struct scheduler {
+	struct loop *loop;
+	const struct config *config;
+	struct arbiter *arbiter;
+	uint32_t dev;
+	struct gpu *gpu;
+	struct store *store;
+	struct swap *swap;
+	struct hostpool *hostpool;
+	struct pager *pager;
+	struct policy *policy;
+	uint32_t chunk_bytes; /* of objects that are not so large that they need more */
+
+	struct list_node sessions; /* struct scheduler_session.node */
+	size_t n_sessions;
+	struct list_node objects; /* struct object.node */
+
+	struct chunk_queue demands;
+	struct chunk_queue pinned; /* to be looked at again; since_ns: when it was first found so */
+	struct list_node waiting;  /* struct layer.node, the longest waiting first */
+	struct list_node parked;   /* waiting layers that gave their chunks up for an older one */
+	struct list_node active;   /* struct use.active: users to prefetch for, in turn */
+
+	struct loop_op tick;
+	struct loop_op retry;
+	bool pumping;
+	bool blocked; /* a demand found no room */
+	uint64_t last_memory_check_ns;
+
+	uint64_t paged_in_bytes;
+	uint64_t evicted_bytes;
+	uint64_t faults;
+	uint64_t stall_ns; /* of sessions that have ended */
+};
+
+struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
+int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref);
+void queue_pop(struct chunk_queue *queue);
+
+/* Tell the policy whether the chunk may go now. */
+void refresh_evictable(struct object *object, uint32_t chunk);
+/* The session's waits, counted once however many there are. */
+void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
+void stall_end(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
+void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
+
+/* Start whatever can be started. */
+void scheduler_pump(struct scheduler *s);
+void scheduler_tick_start(struct scheduler *s);
+/* Drop every evictable chunk of an object. Return: bytes given back at once. */
+uint64_t object_evict_all(struct scheduler *s, struct object *object);
+/* Frees an object without uses, now or when nothing of it moves any more. */
+void scheduler_object_drop(struct scheduler *s, struct object *object);
+void object_free_now(struct scheduler *s, struct object *object);
+/* A wait of a layer ends without an answer: the client gave up or is gone. */
+void layer_stop_waiting(struct scheduler *s, struct layer *layer);
+void queue_forget(struct chunk_queue *queue, const struct object *object);
+
+void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
+void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res);
+void pager_ready(void *owner);
+void scheduler_tick(struct loop_op *op, int res);
+void scheduler_retry(struct loop_op *op, int res);
+
+static inline struct scheduler_session *session_ss(struct session *session)
+{
+	return (struct scheduler_session *)(void *)session;
+}
+
+#endif

@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "daemon/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "common/fd.h"
+#include "daemon/log.h"
+#include "daemon/session_private.h"
+
+/* Messages of one session handled in one turn of the loop: others want to be heard too. */
+#define BATCH 32
+
+static session_admin_fn *admin_fn;
+static session_gone_fn *gone_fn;
+static void *gone_ctx;
+
+void session_set_admin(session_admin_fn *fn)
+{
+	admin_fn = fn;
+}
+
+void session_set_gone(session_gone_fn *fn, void *ctx)
+{
+	gone_fn = fn;
+	gone_ctx = ctx;
+}
+
+struct residency_slot *session_slot(struct session *session, uint32_t slot)
+{
+	return &session->table[slot];
+}
+
+struct gpu_client *session_gpu_client(struct session *session)
+{
+	return session->gpu_client;
+}
+
+const char *session_name(const struct session *session)
+{
+	return session->name;
+}
+
+/* ---- ending ---- */
+
+static void session_free(struct session *session)
+{
+	struct scheduler *s = session->scheduler;
+	uid_t uid = session->ss.uid;
+
+	loop_cancel(scheduler_loop(s), &session->readable);
+	loop_cancel(scheduler_loop(s), &session->again);
+	loop_cancel(scheduler_loop(s), &session->reaper);
+	session_abort_open(session);
+	/* First the mappings: a client that lives on stops at closed chunks from now on. */
+	session->gpu_client = gpu_client_free(scheduler_gpu(s), session->gpu_client);
+	scheduler_session_del(s, &session->ss);
+	if (session->table)
+		munmap(session->table, session->table_bytes);
+	if (session->ss.pidfd >= 0)
+		close(session->ss.pidfd);
+	close(session->fd);
+	free(session);
+	if (gone_fn)
+		gone_fn(gone_ctx, uid);
+}
+
+static void reap(struct loop_op *op, int res)
+{
+	(void)res;
+	session_free(list_entry(op, struct session, reaper));
+}
+
+static void session_end(struct session *session)
+{
+	if (session->ended)
+		return;
+	session->ended = true;
+	loop_cancel(scheduler_loop(session->scheduler), &session->readable);
+	session->reaper.fn = reap;
+	if (loop_defer(scheduler_loop(session->scheduler), &session->reaper) < 0)
+		log_error("session %llu cannot be freed: out of memory",
+			  (unsigned long long)session->ss.id);
+}
+
+void session_fail(struct session *session, int error, const char *reason)
+{
+	struct {
+		struct vram_msg_hdr hdr;
+		struct vram_msg_error body;
+	} goodbye = {
+		.hdr = {
+			.type = VRAM_MSG_GOODBYE,
+			.size = sizeof(goodbye),
+			.error = error,
+		},
+	};
+
+	if (session->ended)
+		return;
+	log_warn_limited("session %llu (%s, pid %d, user %u) ended: %s (%s)",
+			 (unsigned long long)session->ss.id, session->name, (int)session->ss.pid,
+			 session->ss.uid, reason, err_name(error));
+	snprintf(goodbye.body.text, sizeof(goodbye.body.text), "%s", reason);
+	fd_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0, MSG_DONTWAIT);
+	session_end(session);
+}
+
+void session_revoke(struct session *session, uint32_t slot, uint64_t deadline_ns)
+{
+	const struct {
+		struct vram_msg_hdr hdr;
+		struct vram_msg_revoke body;
+	} msg = {
+		.hdr = { .type = VRAM_MSG_REVOKE, .size = sizeof(msg) },
+		.body = { .slot = slot, .deadline_ns = deadline_ns },
+	};
+
+	if (session->ended || session->revoked_until_ns >= deadline_ns)
+		return;
+	session->revoked_until_ns = deadline_ns;
+	fd_send(session->fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+}
+
+void sessions_stop(struct scheduler *s, const char *reason)
+{
+	struct scheduler_session *ss;
+	struct list_node *at, *next, *head = scheduler_sessions(s);
+
+	for (at = head->next; at != head; at = next) {
+		struct session *session;
+
+		next = at->next;
+		ss = list_entry(at, struct scheduler_session, node);
+		session = (struct session *)(void *)ss;
+		session_fail(session, -ESHUTDOWN, reason);
+		session_free(session);
+	}
+}
+
+/* ---- answering ---- */
+
+void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
+		   size_t len, int fd)
+{
+	struct {
+		struct vram_msg_hdr hdr;
+		char body[256];
+	} msg = {
+		.hdr = {
+			.type = request->type | VRAM_MSG_REPLY,
+			.size = (uint32_t)(sizeof(msg.hdr) + len),
+			.seq = request->seq,
+		},
+	};
+	int r;
+
+	if (len)
+		memcpy(msg.body, body, len);
+	r = fd_send(session->fd, &msg, msg.hdr.size, &fd, fd >= 0, MSG_DONTWAIT);
+	if (fd >= 0)
+		close(fd);
+	if (r == -EAGAIN)
+		session_fail(session, -ENOBUFS, "the client does not read its answers");
+	else if (r < 0)
+		session_end(session);
+}
+
+void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
+		    const char *text)
+{
+	struct {
+		struct vram_msg_hdr hdr;
+		struct vram_msg_error body;
+	} msg = {
+		.hdr = {
+			.type = request->type | VRAM_MSG_REPLY,
+			.size = sizeof(msg),
+			.seq = request->seq,
+			.error = error,
+		},
+	};
+	int r;
+
+	log_info_limited("session %llu (%s, pid %d, user %u): refused: %s (%s)",
+			 (unsigned long long)session->ss.id, session->name, (int)session->ss.pid,
+			 session->ss.uid, text, err_name(error));
+	snprintf(msg.body.text, sizeof(msg.body.text), "%s", text);
+	r = fd_send(session->fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+	if (r == -EAGAIN)
+		session_fail(session, -ENOBUFS, "the client does not read its answers");
+	else if (r < 0)
+		session_end(session);
+}
+
+/* ---- requests ---- */
+
+static void copy_name(char *to, size_t size, const char *from)
+{
+	size_t i;
+
+	for (i = 0; i + 1 < size && from[i]; i++)
+		to[i] = from[i] >= ' ' && from[i] != 0x7f ? from[i] : '?';
+	to[i] = '\0';
+}
+
+static int make_table(struct session *session, int *out_fd)
+{
+	const struct config *config = scheduler_config(session->scheduler);
+	uint64_t bytes = config->limits.max_slots * sizeof(struct residency_slot);
+	void *table;
+	int fd, r;
+
+	bytes = (bytes + 4095) & ~4095ull;
+	r = fd_memfd_sealed("vram-table", bytes, 0, &fd);
+	if (r < 0)
+		return r;
+	table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (table == MAP_FAILED) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	session->table = table;
+	session->table_bytes = bytes;
+	*out_fd = fd;
+	return 0;
+}
+
+static void handle_hello(struct session *session, const struct vram_msg_hdr *hdr,
+			 const struct vram_msg_hello *msg)
+{
+	struct scheduler *s = session->scheduler;
+	const struct config *config = scheduler_config(s);
+	struct gpu *gpu = scheduler_gpu(s);
+	struct vram_msg_hello_reply reply = {
+		.version = VRAM_PROTO_VERSION,
+		.device_kind = gpu->kind,
+		.session = session->ss.id,
+		.budget_bytes = gpu->budget_bytes,
+		.n_slots = (uint32_t)config->limits.max_slots,
+		.max_objects = (uint32_t)config->limits.max_objects,
+		.max_extents = (uint32_t)config->limits.max_extents,
+	};
+	char text[128];
+	int fd = -1, r;
+
+	if (session->greeted) {
+		session_fail(session, -EPROTO, "a second HELLO");
+		return;
+	}
+	if (msg->version != VRAM_PROTO_VERSION) {
+		snprintf(text, sizeof(text), "protocol version %u; this vramd speaks %u",
+			 msg->version, VRAM_PROTO_VERSION);
+		session_refuse(session, hdr, -EPROTONOSUPPORT, text);
+		session_fail(session, -EPROTONOSUPPORT, text);
+		return;
+	}
+	if (msg->flags & ~(VRAM_HELLO_SHIM | VRAM_HELLO_ADMIN)) {
+		session_fail(session, -EPROTO, "unknown flags in HELLO");
+		return;
+	}
+	if (memchr(msg->name, '\0', sizeof(msg->name)) == NULL) {
+		session_fail(session, -EPROTO, "a name without end in HELLO");
+		return;
+	}
+	copy_name(session->name, sizeof(session->name), msg->name);
+	session->admin = msg->flags & VRAM_HELLO_ADMIN;
+	if (!session->admin) {
+		r = make_table(session, &fd);
+		if (r < 0) {
+			session_refuse(session, hdr, r, "no memory for the residency table");
+			return;
+		}
+	}
+	session->greeted = true;
+	snprintf(reply.device_name, sizeof(reply.device_name), "%s", gpu->name);
+	session_reply(session, hdr, &reply, sizeof(reply), fd);
+}
+
+static void handle_stats(struct session *session, const struct vram_msg_hdr *hdr)
+{
+	struct scheduler_session_info info;
+	struct vram_msg_stats_reply reply;
+
+	scheduler_session_info(session->scheduler, &session->ss, &info);
+	reply = (struct vram_msg_stats_reply){
+		.resident_bytes = info.resident_bytes,
+		.charged_bytes = info.charged_bytes,
+		.total_bytes = info.total_bytes,
+		.loaded_bytes = session->ss.loaded_bytes,
+		.evicted_bytes = session->ss.evicted_bytes,
+		.faults = session->ss.faults,
+		.stall_ns = info.stall_ns,
+		.budget_bytes = scheduler_gpu(session->scheduler)->budget_bytes,
+	};
+	session_reply(session, hdr, &reply, sizeof(reply), -1);
+}
+
+static void handle_admin(struct session *session, const struct vram_msg_hdr *hdr, const char *json,
+			 size_t len)
+{
+	const struct ucred peer = {
+		.pid = session->ss.pid,
+		.uid = session->ss.uid,
+		.gid = session->gid,
+	};
+	int fd = -1, r;
+
+	r = admin_fn ? admin_fn(session->scheduler, &peer, json, len, &fd) : -EOPNOTSUPP;
+	if (r < 0)
+		session_refuse(session, hdr, r, "the request cannot be answered");
+	else
+		session_reply(session, hdr, NULL, 0, fd);
+}
+
+/* What a type demands. */
+struct rule {
+	uint32_t min; /* of the body */
+	uint32_t max;
+	int n_fds;
+	bool reply;
+};
+
+static bool find_rule(uint32_t type, struct rule *out)
+{
+#define EXACT(t, n, r) \
+	((struct rule){ .min = sizeof(t), .max = sizeof(t), .n_fds = (n), .reply = (r) })
+	switch (type) {
+	case VRAM_MSG_HELLO:
+		*out = EXACT(struct vram_msg_hello, 0, true);
+		break;
+	case VRAM_MSG_MODEL_OPEN:
+		*out = EXACT(struct vram_msg_model_open, 1, true);
+		break;
+	case VRAM_MSG_EXTENTS:
+		*out = (struct rule){
+			.min = sizeof(struct vram_msg_extents) + sizeof(struct vram_msg_extent),
+			.max = sizeof(struct vram_msg_extents) +
+			       VRAM_EXTENTS_PER_MSG * sizeof(struct vram_msg_extent),
+		};
+		break;
+	case VRAM_MSG_BUFFER_NEW:
+		*out = EXACT(struct vram_msg_buffer_new, 0, true);
+		break;
+	case VRAM_MSG_OBJECT_CLOSE:
+		*out = EXACT(struct vram_msg_object_close, 0, true);
+		break;
+	case VRAM_MSG_UFFD:
+		*out = (struct rule){ .n_fds = 1, .reply = true };
+		break;
+	case VRAM_MSG_MAP:
+		*out = EXACT(struct vram_msg_map, 0, true);
+		break;
+	case VRAM_MSG_UNMAP:
+		*out = EXACT(struct vram_msg_unmap, 0, true);
+		break;
+	case VRAM_MSG_ACQUIRE:
+	case VRAM_MSG_CANCEL:
+	case VRAM_MSG_USED:
+		*out = EXACT(struct vram_msg_slot, 0, false);
+		break;
+	case VRAM_MSG_PREFETCH:
+		*out = (struct rule){
+			.min = sizeof(struct vram_msg_prefetch) + sizeof(uint32_t),
+			.max = sizeof(struct vram_msg_prefetch) +
+			       VRAM_SLOTS_PER_MSG * sizeof(uint32_t),
+		};
+		break;
+	case VRAM_MSG_ORDER:
+		*out = (struct rule){
+			.min = sizeof(struct vram_msg_order) + sizeof(uint32_t),
+			.max = sizeof(struct vram_msg_order) +
+			       VRAM_ORDER_PER_MSG * sizeof(uint32_t),
+			.reply = true,
+		};
+		break;
+	case VRAM_MSG_PASS:
+		*out = EXACT(struct vram_msg_pass, 0, false);
+		break;
+	case VRAM_MSG_STATS:
+		*out = (struct rule){ .reply = true };
+		break;
+	case VRAM_MSG_ADMIN:
+		*out = (struct rule){
+			.min = 2,
+			.max = VRAM_MSG_MAX - sizeof(struct vram_msg_hdr),
+			.reply = true,
+		};
+		break;
+	default:
+		return false;
+	}
+#undef EXACT
+	return true;
+}
+
+/* Return: NULL, or what is wrong with the frame. */
+static const char *check_frame(const struct session *session, const struct vram_msg_hdr *hdr,
+			       size_t len, size_t n_fds)
+{
+	size_t body = len - sizeof(*hdr);
+	struct rule rule;
+
+	if (len < sizeof(*hdr) || hdr->size != len)
+		return "a message of another size than it says";
+	if (!find_rule(hdr->type, &rule))
+		return "a message of an unknown type";
+	if (body < rule.min || body > rule.max)
+		return "a message of the wrong size for its type";
+	if (n_fds != (size_t)rule.n_fds)
+		return "a message with the wrong number of descriptors";
+	if (hdr->error != 0)
+		return "a request with an error";
+	if (rule.reply != (hdr->seq != 0) && hdr->type != VRAM_MSG_EXTENTS)
+		return rule.reply ? "a request without a seq" : "a seq where no answer comes";
+	if (!session->greeted && hdr->type != VRAM_MSG_HELLO)
+		return "a message before HELLO";
+	if (session->admin && hdr->type != VRAM_MSG_ADMIN && hdr->type != VRAM_MSG_HELLO)
+		return "not a request of an administrator's session";
+	if (session->opening && hdr->type != VRAM_MSG_EXTENTS)
+		return "another message in the middle of EXTENTS";
+	return NULL;
+}
+
+static void dispatch(struct session *session, const struct vram_msg_hdr *hdr, int *fds)
+{
+	const void *body = hdr + 1;
+	size_t len = hdr->size - sizeof(*hdr);
+
+	switch (hdr->type) {
+	case VRAM_MSG_HELLO:
+		handle_hello(session, hdr, body);
+		break;
+	case VRAM_MSG_MODEL_OPEN:
+		session_model_open(session, hdr, body, fds);
+		break;
+	case VRAM_MSG_EXTENTS:
+		session_extents(session, hdr, body, len);
+		break;
+	case VRAM_MSG_BUFFER_NEW:
+		session_buffer_new(session, hdr, body);
+		break;
+	case VRAM_MSG_OBJECT_CLOSE:
+		session_object_close(session, hdr, body);
+		break;
+	case VRAM_MSG_UFFD:
+		session_uffd(session, hdr, fds);
+		break;
+	case VRAM_MSG_MAP:
+		session_map(session, hdr, body);
+		break;
+	case VRAM_MSG_UNMAP:
+		session_unmap(session, hdr, body);
+		break;
+	case VRAM_MSG_ACQUIRE:
+	case VRAM_MSG_CANCEL:
+	case VRAM_MSG_USED:
+		session_slot_message(session, hdr, body);
+		break;
+	case VRAM_MSG_PREFETCH:
+		session_prefetch(session, body, len);
+		break;
+	case VRAM_MSG_ORDER:
+		session_order(session, hdr, body, len);
+		break;
+	case VRAM_MSG_PASS:
+		session_pass(session, body);
+		break;
+	case VRAM_MSG_STATS:
+		handle_stats(session, hdr);
+		break;
+	case VRAM_MSG_ADMIN:
+		if (session->admin)
+			handle_admin(session, hdr, body, len);
+		else
+			session_fail(session, -EPROTO, "ADMIN in a client's session");
+		break;
+	}
+}
+
+static void readable(struct loop_op *op, int res)
+{
+	/* One thread: one buffer serves all sessions. Aligned for the messages in it. */
+	static uint64_t buffer[VRAM_MSG_MAX / sizeof(uint64_t) + 1];
+	struct session *session = list_entry(op, struct session, readable);
+	const struct vram_msg_hdr *hdr = (const struct vram_msg_hdr *)(const void *)buffer;
+	int fds[VRAM_MSG_MAX_FDS];
+
+	if (res < 0) {
+		session_fail(session, res, "the socket cannot be watched");
+		return;
+	}
+	for (int i = 0; i < BATCH && !session->ended; i++) {
+		const char *wrong;
+		size_t n_fds = 0;
+		ssize_t n;
+
+		n = fd_recv(session->fd, buffer, VRAM_MSG_MAX, fds, VRAM_MSG_MAX_FDS, &n_fds,
+			    MSG_DONTWAIT);
+		if (n == -EAGAIN)
+			return;
+		if (n == -EMSGSIZE) {
+			session_fail(session, -EMSGSIZE, "a message that is too long");
+			return;
+		}
+		if (n <= 0) {
+			session_end(session);
+			return;
+		}
+		wrong = check_frame(session, hdr, (size_t)n, n_fds);
+		if (wrong)
+			session_fail(session, -EPROTO, wrong);
+		else
+			dispatch(session, hdr, fds);
+		fd_close_all(fds, n_fds);
+	}
+	/* More may be there, and the poll reports only what is new. */
+	if (!session->ended && !loop_op_armed(&session->again))
+		loop_defer(scheduler_loop(session->scheduler), &session->again);
+}
+
+static void readable_again(struct loop_op *op, int res)
+{
+	struct session *session = list_entry(op, struct session, again);
+
+	(void)res;
+	if (!session->ended)
+		readable(&session->readable, POLLIN);
+}
+
+int session_new(struct scheduler *s, int fd, const struct ucred *peer, int pidfd,
+		struct session **out)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	int r;
+
+	if (!session) {
+		r = -ENOMEM;
+		goto err_close;
+	}
+	session->scheduler = s;
+	session->fd = fd;
+	session->gid = peer->gid;
+	session->ss.pid = peer->pid;
+	session->ss.uid = peer->uid;
+	session->ss.pidfd = pidfd;
+	session->readable.fn = readable;
+	session->again.fn = readable_again;
+	snprintf(session->name, sizeof(session->name), "?");
+	r = loop_poll(scheduler_loop(s), &session->readable, fd, POLLIN);
+	if (r < 0)
+		goto err_free;
+	r = scheduler_session_add(s, &session->ss);
+	if (r < 0) {
+		loop_cancel(scheduler_loop(s), &session->readable);
+		goto err_free;
+	}
+	*out = session;
+	return 0;
+
+err_free:
+	free(session);
+err_close:
+	close(fd);
+	if (pidfd >= 0)
+		close(pidfd);
+	return r;
+}

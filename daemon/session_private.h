@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What session.c (the socket, framing, hello) and session_object.c (objects, mappings, slots) share. */
+#ifndef VRAM_DAEMON_SESSION_PRIVATE_H
+#define VRAM_DAEMON_SESSION_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/proto.h"
+#include "daemon/loop.h"
+#include "daemon/session.h"
+
+/* A MODEL_OPEN whose EXTENTS are still coming. */
+struct opening {
+	struct vram_msg_hdr hdr;
+	struct vram_msg_model_open msg;
+	struct object *object;
+	struct object_extent *extents;
+	uint32_t n; /* of msg.n_extents */
+};
+
+struct session {
+	struct scheduler_session ss; /* first: the scheduler knows a session by it */
+	struct scheduler *scheduler;
+	int fd;
+	gid_t gid;
+	char name[64];
+	bool greeted;
+	bool admin;
+	bool ended; /* to be freed by the reaper */
+	struct loop_op readable;
+	struct loop_op again;
+	struct loop_op reaper;
+	struct residency_slot *table;
+	uint64_t table_bytes;
+	struct gpu_client *gpu_client; /* NULL until UFFD */
+	struct opening *opening;       /* NULL: none */
+	uint32_t next_object;
+	uint32_t n_objects;
+	uint64_t registered_bytes; /* of all objects */
+	uint64_t revoked_until_ns;
+};
+
+/* fd (may be -1) is taken. */
+void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
+		   size_t len, int fd);
+/* The request fails; the session goes on. */
+void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
+		    const char *text);
+
+void session_model_open(struct session *session, const struct vram_msg_hdr *hdr,
+			const struct vram_msg_model_open *msg, int *fds);
+void session_extents(struct session *session, const struct vram_msg_hdr *hdr,
+		     const struct vram_msg_extents *msg, size_t len);
+void session_skip_extents(struct session *session, const struct vram_msg_hdr *hdr,
+			  const struct vram_msg_model_open *msg);
+void session_abort_open(struct session *session);
+void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
+			const struct vram_msg_buffer_new *msg);
+void session_object_close(struct session *session, const struct vram_msg_hdr *hdr,
+			  const struct vram_msg_object_close *msg);
+void session_uffd(struct session *session, const struct vram_msg_hdr *hdr, int *fds);
+void session_map(struct session *session, const struct vram_msg_hdr *hdr,
+		 const struct vram_msg_map *msg);
+void session_unmap(struct session *session, const struct vram_msg_hdr *hdr,
+		   const struct vram_msg_unmap *msg);
+void session_slot_message(struct session *session, const struct vram_msg_hdr *hdr,
+			  const struct vram_msg_slot *msg);
+void session_prefetch(struct session *session, const struct vram_msg_prefetch *msg, size_t len);
+void session_order(struct session *session, const struct vram_msg_hdr *hdr,
+		   const struct vram_msg_order *msg, size_t len);
+void session_pass(struct session *session, const struct vram_msg_pass *msg);
+
+#endif
