@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR MIT */
+/*
+ * What the library's files share: the client, its objects, their mappings.
+ *
+ * A client is one session with the daemon: a socket, a residency table, a userfaultfd. It has
+ * objects (a model file, a buffer), and an object has mappings in this process. Models, buffers and layers of
+ * vram.h are views of objects; the shim (preload/) uses objects without layers.
+ *
+ * LOCKS, in this order:
+ *   client->lock	the conversation with the daemon, the list of objects, everything of an
+ *			object that comes from the daemon. Held while waiting for an answer.
+ *   client->maps_lock	what is mapped where (object_map). Held for system calls on our own memory only, and
+ *			nothing is allocated under it: the shim takes it inside munmap().
+ * The table's slots are reached without a lock, in a section (reader.h). `phase` says to a section
+ * whether it may go on:
+ *
+ *   PHASE_FORKED (0)	the page has been wiped by a fork: this process is a child
+ *   PHASE_UP		the table is the current one
+ *   PHASE_EXCHANGE	the table is being exchanged: take the lock and look again
+ *
+ * LOSS AND RETURN. `lost` is set when the socket ends. The mappings and the table stay; old uffds
+ * are kept until every mapping has been exchanged (client_reconnect() in reconnect.c).
+ */
+#ifndef VRAM_LIBCLIENT_INTERNAL_H
+#define VRAM_LIBCLIENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "common/proto.h"
+#include "common/residency.h"
+#include "libclient/vram.h"
+
+enum {
+	PHASE_FORKED = 0,
+	PHASE_UP = 1,
+	PHASE_EXCHANGE = 2,
+};
+
+/* A residency table; it goes with the last object or sleeping thread that is on it. */
+struct table {
+	struct residency_slot *slots;
+	uint32_t n_slots;
+	unsigned int refs; /* client->lock */
+};
+
+struct object_map {
+	struct list_node node; /* struct object.maps */
+	uint64_t addr;
+	uint64_t length;
+	uint64_t offset; /* in the object */
+	int prot;
+};
+
+enum object_kind {
+	OBJECT_MODEL,
+	OBJECT_BUFFER,
+};
+
+struct object {
+	struct list_node node; /* struct vram_client.objects; client->lock */
+	struct vram_client *client;
+	enum object_kind kind;
+
+	/* What it takes to open it (again). */
+	int file_fd;	/* MODEL: our own, close-on-exec; else -1 */
+	uint32_t flags; /* VRAM_MODEL_* */
+	uint64_t size_bytes;
+	uint64_t layer_bytes; /* BUFFER */
+	uint32_t n_layers;
+	uint32_t n_extents;
+	struct vram_msg_extent *extents;
+	bool has_order;
+	uint32_t n_order;
+	uint32_t *order;
+	char name[128];
+
+	/* What the daemon said. */
+	uint32_t id;
+	uint32_t slot_base;
+	uint32_t n_slots;
+	uint32_t chunk_bytes;
+	uint64_t map_bytes;
+	int mem_fd;
+	/* 0; or why it cannot be used any more: -ECONNRESET, -ESTALE, ... Changes like `slots`. */
+	_Atomic int error;
+	/* Slot of layer 0, and the table that it is in; they change in PHASE_EXCHANGE only. */
+	struct residency_slot *slots;
+	struct table *table;
+
+	struct list_node maps; /* maps_lock; changed with client->lock held too */
+
+	/* REVOKE: finds the layer of a slot; NULL for the shim. */
+	struct vram_layer *(*layer_of)(struct object *object, uint32_t index);
+	void *owner;
+};
+
+struct event_node {
+	struct list_node node;
+	struct vram_event event;
+	char text[240];
+};
+
+struct vram_client {
+	_Atomic uint32_t *phase; /* a page of its own, wiped in a child */
+	pthread_mutex_t lock;
+	pthread_mutex_t maps_lock;
+
+	/* lock */
+	int epoll_fd;
+	int sock; /* -1 or, after a loss, closed */
+	bool lost;
+	bool told_lost; /* VRAM_EVENT_LOST was sent, and no BACK since */
+	uint32_t seq;
+	uint32_t hello_flags;
+	uint64_t generation; /* of connections; 1 is the first */
+	char *path;	     /* NULL: the usual one */
+	char name[64];
+	char *tx, *rx; /* VRAM_MSG_MAX each */
+	struct table *table;
+	int uffd; /* -1 until the first mapping */
+	bool uffd_user_only;
+	bool uffd_sent;
+	int *stale; /* uffds of daemons that are gone, with mappings still on them */
+	size_t n_stale;
+	struct list_node objects;
+	struct list_node events; /* to be delivered when the lock is let go */
+	vram_event_fn *callback;
+	void *callback_arg;
+	struct vram_msg_hello_reply hello;
+
+	pthread_t watch;
+	bool has_watch;
+	int watch_stop_fd; /* an eventfd */
+	/* For the shim: called about every two seconds and when the connection goes or returns. */
+	void (*watch_tick)(struct vram_client *client, bool connected);
+};
+
+struct vram_layer {
+	/* First, for the fast path: the one part that nearly every layer has. */
+	struct object *object;
+	uint32_t slot; /* index within the object */
+	uint32_t n_parts;
+	_Atomic uint32_t *phase; /* the client's */
+	struct layer_slot {
+		struct object *object;
+		uint32_t slot;
+	} * parts; /* all of them; the first is repeated above */
+	struct vram_client *client;
+	const char *name;
+	uint32_t index;
+	uint32_t flags;
+	uint64_t bytes;
+	uint32_t n_extents;
+	struct layer_extent {
+		char *ptr;
+		uint64_t bytes;
+	} * extents;
+};
+
+/* ---- client.c ---- */
+
+/* vram_connect() for library and shim. hello_flags: VRAM_HELLO_*. */
+int client_new(const char *path, const char *name, uint32_t hello_flags,
+	       struct vram_client **out_client);
+/* Folds an error into the set of vram.h. */
+int client_errno(int r);
+/* Return: 0, or -ECHILD in a forked child. */
+int client_check(const struct vram_client *client);
+void client_lock(struct vram_client *client);
+/* Lets the lock go, then delivers the events that have piled up. */
+void client_unlock(struct vram_client *client);
+void client_add_event(struct vram_client *client, const struct vram_event *event);
+/* Writes what vram_error_text() returns. Value: r. */
+int client_fail(int r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void client_clear_error(void);
+/* Maps the table of the HELLO that was answered last. */
+int client_map_table(struct vram_client *client, int fd, struct table **out_table);
+struct table *table_get(struct table *table);
+void table_put(struct table *table);
+uint64_t client_now_ns(void);
+/* An absolute time for a timeout of vram.h; UINT64_MAX for none. */
+uint64_t client_deadline(int64_t timeout_ns);
+
+/* ---- request.c: all with the lock held ---- */
+
+/* The socket connected, HELLO answered; *out_table_fd -1 if there is none. */
+int request_connect(struct vram_client *client, int *out_table_fd);
+void request_lose(struct vram_client *client, const char *text);
+/* Takes events that are there. Return: 0, or -ENOTCONN when the connection is (now) lost. */
+int request_poll(struct vram_client *client);
+
+struct request {
+	uint32_t type;
+	const void *body;
+	size_t body_bytes;
+	const void *more; /* goes behind the body */
+	size_t more_bytes;
+	int fd;				       /* -1 or one to send */
+	const struct vram_msg_extent *extents; /* sent behind it as EXTENTS */
+	uint32_t n_extents;
+	void *reply; /* where the body goes; its size must be exact */
+	size_t reply_bytes;
+	int *out_fd; /* NULL, or the one descriptor that must come */
+};
+/* Return: 0, -ENOTCONN if the connection was lost, what the daemon said, or -EPROTO. */
+int request_call(struct vram_client *client, const struct request *request);
+/* A message without a reply. Return: 0 or -ENOTCONN. */
+int request_post(struct vram_client *client, uint32_t type, const void *body, size_t body_bytes,
+		 const void *more, size_t more_bytes);
+
+/* ---- object.c: with the lock held unless it says otherwise ---- */
+
+/*
+ * Opens a model; takes file_fd in any case. `extents` are copied. Return: 0 or -errno.
+ */
+int object_new_model(struct vram_client *client, int file_fd, uint64_t size_bytes, const char *name,
+		     uint32_t flags, uint32_t n_layers, const struct vram_msg_extent *extents,
+		     uint32_t n_extents, struct object **out_object);
+int object_new_buffer(struct vram_client *client, const char *name, uint64_t bytes,
+		      uint64_t layer_bytes, struct object **out_object);
+/* Unmaps what is mapped, tells the daemon if it is there. NULL is fine. */
+struct object *object_free(struct object *object);
+/* MODEL_OPEN or BUFFER_NEW for an object that is filled in; the reply's descriptor is *out_fd. */
+int object_open(struct object *object, struct vram_msg_object_reply *out_reply, int *out_fd);
+int object_send_order(struct object *object);
+/*
+ * Maps a part of the object. addr: 0, or where exactly; `replace` says that what is there goes.
+ * The mapping can be touched when this returns.
+ */
+int object_map(struct object *object, uint64_t addr, bool replace, uint64_t length, uint64_t offset,
+	       int prot, uint64_t *out_addr);
+/* The range, or the parts of it that are mapped, is unmapped: here and at the daemon. */
+void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length);
+/* Makes sure that the daemon has our userfaultfd. */
+int object_need_uffd(struct vram_client *client);
+/* Reserves and maps; PROT_NONE and not inherited. For object_map() and the exchange. */
+int object_place(const struct object *object, int mem_fd, uint64_t addr, bool replace,
+		 uint64_t length, uint64_t offset, uint64_t *out_addr);
+int object_send_map(struct object *object, uint32_t id, uint64_t addr, uint64_t length,
+		    uint64_t offset);
+
+/* ---- reconnect.c ---- */
+
+/* With the lock held: one attempt. Return: 0 (also if nothing was lost), -ENOTCONN, or -errno. */
+int client_reconnect(struct vram_client *client);
+
+/* ---- watch.c ---- */
+
+int watch_start(struct vram_client *client);
+void watch_stop(struct vram_client *client);
+
+/* ---- layer.c ---- */
+
+/* For a loaded layer's first part; see struct vram_layer. */
+void layer_init(struct vram_layer *layer, struct vram_client *client);
+
+#endif

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * Acquire and release.
+ *
+ * The way that nearly every call takes: in a section, find the slot, raise the pin, see RESIDENT. All
+ * else goes through acquire_slowly(). A layer whose extents lie in several files of a split model has a part, and a
+ * slot, in each; it is acquired when all are.
+ *
+ * A pin that is raised stays raised while the thread waits, over restarts of the daemon too (reconnect.c carries
+ * it over); so every way out of acquire_slowly() without success gives it back exactly once.
+ */
+#define _GNU_SOURCE 1
+#include "libclient/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "libclient/reader.h"
+
+/* How long a thread sleeps on a slot before it looks whether the daemon is still there. */
+#define SLICE_NS 200000000u
+/* Slots of one layer: one in each file of a split model. */
+#define PARTS_MAX 1024
+
+void layer_init(struct vram_layer *layer, struct vram_client *client)
+{
+	layer->client = client;
+	layer->phase = client->phase;
+	layer->object = layer->parts[0].object;
+	layer->slot = layer->parts[0].slot;
+}
+
+const char *vram_layer_name(const struct vram_layer *layer)
+{
+	return layer->name;
+}
+
+uint32_t vram_layer_index(const struct vram_layer *layer)
+{
+	return layer->index;
+}
+
+uint64_t vram_layer_bytes(const struct vram_layer *layer)
+{
+	return layer->bytes;
+}
+
+uint32_t vram_layer_flags(const struct vram_layer *layer)
+{
+	return layer->flags;
+}
+
+uint32_t vram_layer_n_extents(const struct vram_layer *layer)
+{
+	return layer->n_extents;
+}
+
+int vram_layer_extent(const struct vram_layer *layer, uint32_t index, void **out_ptr,
+		      uint64_t *out_bytes)
+{
+	if (index >= layer->n_extents)
+		return -ENOENT;
+	*out_ptr = layer->extents[index].ptr;
+	*out_bytes = layer->extents[index].bytes;
+	return 0;
+}
+
+static inline bool phase_up(const struct vram_layer *layer)
+{
+	return atomic_load_explicit(layer->phase, memory_order_seq_cst) == PHASE_UP;
+}
+
+static struct residency_slot *slot_of(const struct layer_slot *part)
+{
+	return &part->object->slots[part->slot];
+}
+
+bool vram_layer_is_resident(const struct vram_layer *layer)
+{
+	bool resident = false;
+
+	reader_enter();
+	if (phase_up(layer)) {
+		resident = true;
+		for (uint32_t i = 0; i < layer->n_parts; i++) {
+			uint32_t word = atomic_load_explicit(&slot_of(&layer->parts[i])->word,
+							     memory_order_relaxed);
+
+			resident = resident && residency_word_state(word) == RESIDENCY_RESIDENT;
+		}
+		resident = resident && layer->object->error == 0;
+	}
+	reader_leave();
+	return resident;
+}
+
+/* Tells the daemon about the slot: ACQUIRE, CANCEL or USED. The lock is held. */
+static int post_slot(const struct layer_slot *part, uint32_t type)
+{
+	struct vram_msg_slot body = { .slot = part->object->slot_base + part->slot };
+
+	return request_post(part->object->client, type, &body, sizeof(body), NULL, 0);
+}
+
+static void post_prefetch(const struct layer_slot *part)
+{
+	struct vram_msg_prefetch body = { .n = 1 };
+	uint32_t slot = part->object->slot_base + part->slot;
+
+	request_post(part->object->client, VRAM_MSG_PREFETCH, &body, sizeof(body), &slot,
+		     sizeof(slot));
+}
+
+/* The mark was found: say so. A report that cannot be sent is left to the next acquire. */
+static void report(const struct layer_slot *part, uint32_t seen)
+{
+	struct residency_slot *slot = slot_of(part);
+
+	if (residency_claim_report(slot, seen) && post_slot(part, VRAM_MSG_USED) < 0)
+		residency_unclaim_report(slot);
+}
+
+/*
+ * Sleeps on the slot for a while without the lock. The table stays, the pin is held.
+ * Return: as residency_wait().
+ */
+static int sleep_on(struct vram_client *client, const struct layer_slot *part, uint32_t seen,
+		    uint64_t deadline)
+{
+	struct table *table = table_get(part->object->table);
+	struct residency_slot *slot = slot_of(part);
+	uint64_t until = client_now_ns() + SLICE_NS;
+	int r;
+
+	client_unlock(client);
+	r = residency_wait(slot, seen, until < deadline ? until : deadline);
+	client_lock(client);
+	table_put(table);
+	return r;
+}
+
+/* There is no daemon: wait a little before the next attempt. Return: 0, or -ENOTCONN at the deadline. */
+static int sleep_without_daemon(struct vram_client *client, uint64_t deadline)
+{
+	uint64_t now = client_now_ns(), pause = SLICE_NS / 4;
+
+	if (now >= deadline)
+		return client_fail(-ENOTCONN, "vramd is gone");
+	if (pause > deadline - now)
+		pause = deadline - now;
+	client_unlock(client);
+	nanosleep(&(struct timespec){ .tv_nsec = (long)pause }, NULL);
+	client_lock(client);
+	return 0;
+}
+
+/*
+ * A pin of this part has been raised and `seen` found. Makes it resident or gives the reason; the
+ * pin stays in any case. The lock is held, and let go while sleeping.
+ */
+static int wait_for(const struct layer_slot *part, uint32_t seen, uint64_t deadline)
+{
+	struct object *object = part->object;
+	struct vram_client *client = object->client;
+	uint64_t asked = 0; /* the generation in which the request was sent */
+	int r;
+
+	for (;;) {
+		if (object->error)
+			return client_fail(object->error,
+					   object->error == -ECONNRESET ?
+						   "the buffer was lost when vramd ended" :
+						   "the model could not be opened anew");
+		r = client_reconnect(client);
+		if (r == -ENOTCONN)
+			r = sleep_without_daemon(client, deadline);
+		else if (r == 0 && object->error == 0 && asked != client->generation) {
+			if (asked)
+				seen = atomic_load(&slot_of(part)->word);
+			asked = client->generation;
+			post_slot(part, VRAM_MSG_ACQUIRE);
+			continue;
+		}
+		if (r < 0)
+			return r;
+		if (object->error || client->lost)
+			continue;
+		r = sleep_on(client, part, seen, deadline);
+		if (asked != client->generation || object->error)
+			continue;
+		switch (r) {
+		case RESIDENCY_E_NOTIFY:
+			report(part, atomic_load(&slot_of(part)->word));
+			return 0;
+		case RESIDENCY_OK:
+			return 0;
+		case RESIDENCY_E_FAILED:
+			r = residency_error(slot_of(part));
+			return client_fail(client_errno(r), "the layer cannot be loaded: %s",
+					   err_text(r));
+		case -ETIMEDOUT:
+			if (client_now_ns() < deadline)
+				continue;
+			post_slot(part, VRAM_MSG_CANCEL);
+			return client_fail(-ETIMEDOUT, "the layer was not loaded in time");
+		default:
+			return client_fail(client_errno(r), "cannot wait for the layer: %s",
+					   err_text(r));
+		}
+	}
+}
+
+/* Without waiting. Return: 0, -EAGAIN, or why it failed. */
+static int look_at(const struct layer_slot *part, uint32_t seen)
+{
+	struct residency_slot *slot = slot_of(part);
+
+	switch (residency_classify(seen)) {
+	case RESIDENCY_OK:
+		return 0;
+	case RESIDENCY_E_NOTIFY:
+		report(part, seen);
+		return 0;
+	case RESIDENCY_E_FAILED:
+		post_prefetch(part);
+		return client_fail(client_errno(residency_error(slot)),
+				   "the layer cannot be loaded: %s",
+				   err_text(residency_error(slot)));
+	default:
+		if (residency_word_state(seen) != RESIDENCY_LOADING)
+			post_prefetch(part);
+		return -EAGAIN;
+	}
+}
+
+/* Takes the lock, within the deadline. */
+static int lock_until(struct vram_client *client, uint64_t deadline)
+{
+	const struct timespec at = {
+		.tv_sec = (time_t)(deadline / 1000000000u),
+		.tv_nsec = (long)(deadline % 1000000000u),
+	};
+
+	if (deadline == UINT64_MAX) {
+		client_lock(client);
+		return 0;
+	}
+	return pthread_mutex_clocklock(&client->lock, CLOCK_MONOTONIC, &at) ? -ETIMEDOUT : 0;
+}
+
+/* Takes back pins of the first n parts that were raised outside the lock. */
+static void unpin(struct vram_layer *layer, uint32_t n)
+{
+	bool done = false;
+
+	reader_enter();
+	if (__builtin_expect(phase_up(layer), 1)) {
+		for (uint32_t i = 0; i < n; i++)
+			residency_release(slot_of(&layer->parts[i]));
+		done = true;
+	}
+	reader_leave();
+	if (__builtin_expect(done, 1) || client_check(layer->client) < 0)
+		return;
+	/* The table is being exchanged, and these pins with it. */
+	client_lock(layer->client);
+	for (uint32_t i = 0; i < n; i++)
+		residency_release(slot_of(&layer->parts[i]));
+	client_unlock(layer->client);
+}
+
+/* `pinned`: the first part's pin has been raised already, and `outcome` found. */
+static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pinned,
+			  enum residency_outcome outcome)
+{
+	uint64_t deadline = timeout_ns == 0 ? 0 : client_deadline(timeout_ns);
+	struct vram_client *client = layer->client;
+	uint32_t seen[PARTS_MAX];
+	uint32_t n = 0;
+	int r;
+
+	client_clear_error();
+	r = client_check(client);
+	if (r < 0)
+		return r;
+	if (lock_until(client, deadline) < 0) {
+		/* Somebody is talking to the daemon, for longer than we may wait. */
+		if (pinned && outcome == RESIDENCY_E_NOTIFY)
+			return 0;
+		if (pinned)
+			unpin(layer, 1);
+		return timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
+	}
+	r = request_poll(client);
+	if (r < 0)
+		client_reconnect(client);
+	/* All parts are pinned first, so that none goes while another one comes. */
+	for (n = 0; n < layer->n_parts; n++) {
+		struct residency_slot *slot = slot_of(&layer->parts[n]);
+
+		if (n == 0 && pinned)
+			seen[n] = atomic_load(&slot->word);
+		else
+			residency_try_acquire(slot, residency_now_ns(), &seen[n]);
+	}
+	r = 0;
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		const struct layer_slot *part = &layer->parts[i];
+
+		outcome = residency_classify(seen[i]);
+		if (part->object->error)
+			r = client_fail(part->object->error, "what the layer was part of is lost");
+		else if (timeout_ns == 0 || outcome == RESIDENCY_OK ||
+			 outcome == RESIDENCY_E_NOTIFY)
+			r = look_at(part, seen[i]);
+		else
+			r = wait_for(part, seen[i], deadline);
+	}
+	if (r < 0)
+		for (uint32_t i = 0; i < n; i++)
+			residency_release(slot_of(&layer->parts[i]));
+	client_unlock(client);
+	return r;
+}
+
+int vram_layer_acquire(struct vram_layer *layer, int64_t timeout_ns)
+{
+	enum residency_outcome outcome = RESIDENCY_E_WAIT;
+	bool pinned = false;
+	uint32_t seen;
+
+	if (layer->n_parts == 1) {
+		uint64_t now = residency_now_ns();
+
+		reader_enter();
+		if (__builtin_expect(phase_up(layer), 1)) {
+			outcome = residency_try_acquire(&layer->object->slots[layer->slot], now,
+							&seen);
+			pinned = true;
+		}
+		reader_leave();
+	}
+	if (__builtin_expect(outcome == RESIDENCY_OK && layer->object->error == 0, 1))
+		return 0;
+	return acquire_slowly(layer, timeout_ns, pinned, outcome);
+}
+
+void vram_layer_release(struct vram_layer *layer)
+{
+	unpin(layer, layer->n_parts);
+}
+
+int vram_layer_prefetch(struct vram_layer *const *layers, size_t n)
+{
+	struct vram_client *client;
+	uint32_t slots[VRAM_SLOTS_PER_MSG];
+	struct vram_msg_prefetch body = { 0 };
+	int r;
+
+	client_clear_error();
+	if (n == 0)
+		return 0;
+	client = layers[0]->client;
+	r = client_check(client);
+	if (r < 0)
+		return r;
+	for (size_t i = 1; i < n; i++)
+		if (layers[i]->client != client)
+			return client_fail(-EINVAL, "the layers belong to several clients");
+	client_lock(client);
+	r = client_reconnect(client);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		for (uint32_t k = 0; k < layers[i]->n_parts && r == 0; k++) {
+			const struct layer_slot *part = &layers[i]->parts[k];
+
+			if (part->object->error)
+				continue;
+			slots[body.n++] = part->object->slot_base + part->slot;
+			if (body.n < VRAM_SLOTS_PER_MSG)
+				continue;
+			r = request_post(client, VRAM_MSG_PREFETCH, &body, sizeof(body), slots,
+					 body.n * sizeof(slots[0]));
+			body.n = 0;
+		}
+	}
+	if (r == 0 && body.n)
+		r = request_post(client, VRAM_MSG_PREFETCH, &body, sizeof(body), slots,
+				 body.n * sizeof(slots[0]));
+	client_unlock(client);
+	return r;
+}

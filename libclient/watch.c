@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-only OR MIT
+/*
+ * The watch: a thread that notices the daemon's end and reconnects.
+ *
+ * It looks at the socket for its end only, not for messages: those are for whoever holds the lock. While
+ * there is no daemon it reads the userfaultfds, so that a munmap of the program's finds somebody who
+ * takes note; threads that wait for pages go on waiting.
+ */
+#define _GNU_SOURCE 1
+#include "libclient/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "libclient/uffd.h"
+
+#define TICK_MS	       2000
+#define RETRY_FIRST_MS 20
+#define RETRY_MAX_MS   2000
+#define STACK_BYTES    (256u << 10)
+
+/* One attempt. Return: whether there is a connection now; *out_sock is it. */
+static bool look(struct vram_client *client, int *out_sock)
+{
+	bool up;
+
+	client_lock(client);
+	up = !client->lost;
+	if (!up)
+		up = client_reconnect(client) == 0;
+	if (!up) {
+		if (client->uffd >= 0)
+			uffd_drain(client->uffd);
+		for (size_t i = 0; i < client->n_stale; i++)
+			uffd_drain(client->stale[i]);
+	}
+	*out_sock = client->sock;
+	client_unlock(client);
+	return up;
+}
+
+/* The descriptor said that the peer has gone: make it official. */
+static void take_loss(struct vram_client *client, int sock)
+{
+	client_lock(client);
+	if (client->sock == sock)
+		request_poll(client);
+	client_unlock(client);
+}
+
+static void *watch_main(void *arg)
+{
+	struct vram_client *client = arg;
+	int retry_ms = RETRY_FIRST_MS;
+	bool was_up = true;
+
+	for (;;) {
+		struct pollfd fds[2] = { { .fd = client->watch_stop_fd, .events = POLLIN } };
+		int sock, n;
+		bool up = look(client, &sock);
+
+		if (client->watch_tick)
+			client->watch_tick(client, up);
+		if (up && !was_up)
+			retry_ms = RETRY_FIRST_MS;
+		was_up = up;
+		/* A descriptor of -1 is passed over. */
+		fds[1] = (struct pollfd){ .fd = up ? sock : -1, .events = POLLRDHUP };
+		n = poll(fds, 2, up ? TICK_MS : retry_ms);
+		if (n > 0 && fds[0].revents)
+			return NULL;
+		if (n > 0 && fds[1].revents)
+			take_loss(client, sock);
+		if (!up && retry_ms < RETRY_MAX_MS)
+			retry_ms *= 2;
+	}
+}
+
+int watch_start(struct vram_client *client)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int r;
+
+	client->watch_stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (client->watch_stop_fd < 0)
+		return client_fail(-ENOMEM, "no eventfd: %s", err_text(errno));
+	pthread_attr_init(&attr);
+	/* Thread-local data of the program counts against the stack too. */
+	pthread_attr_setstacksize(&attr, STACK_BYTES + (size_t)PTHREAD_STACK_MIN);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&client->watch, &attr, watch_main, client);
+	if (r == EINVAL) /* a program with very much thread-local data */
+		r = pthread_create(&client->watch, NULL, watch_main, client);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (r) {
+		close(client->watch_stop_fd);
+		client->watch_stop_fd = -1;
+		return client_fail(-ENOMEM, "no thread: %s", err_text(r));
+	}
+	pthread_setname_np(client->watch, "vram-watch");
+	client->has_watch = true;
+	return 0;
+}
+
+void watch_stop(struct vram_client *client)
+{
+	uint64_t one = 1;
+
+	if (!client->has_watch)
+		return;
+	while (write(client->watch_stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_join(client->watch, NULL);
+	close(client->watch_stop_fd);
+	client->watch_stop_fd = -1;
+	client->has_watch = false;
+}
