@@ -6,6 +6,8 @@
  * root and the daemon's own user see every session and may change limits and evict. Others see the device as a
  * whole, their own sessions and models in detail, and of everybody else's only sums.
  *
+ * A request that is refused is answered too: {"error": a sentence, "errno": "EPERM"}.
+ *
  * No name service is asked here, a daemon must not wait for a network: users are numbers, and
  * vramctl turns them into names and back.
  */
@@ -15,19 +17,14 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "common/proto.h"
-
 struct scheduler;
 
-#define ADMIN_REASON_MAX sizeof(((struct vram_msg_error *)0)->text)
-
 /*
- * admin_handle() - json: len bytes, not terminated, from a client. Runs on the loop's thread and does not block.
- * Return: 0 with the answer in *out_text (to be freed) and its length; or -errno with a sentence for people in
- * reason, both for the reply: -EBADMSG no JSON or not of the right form, -EOPNOTSUPP an unknown command, -EPERM,
- * -ENOENT no such session, -EINVAL a bad value, -ENOMEM.
+ * admin_handle() - json: len bytes, not terminated, from a client. Runs on the loop's thread and does not block
+ * but for reading /proc. It is a session_admin_fn.
+ * Return: 0 with the answer in *out_fd, a memfd of fixed size; -ENOMEM or what else keeps a memfd from being made.
  */
 int admin_handle(struct scheduler *s, const struct ucred *peer, const char *json, size_t len,
-		 char **out_text, size_t *out_len, char reason[ADMIN_REASON_MAX]);
+		 int *out_fd);
 
 #endif

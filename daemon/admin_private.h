@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What admin.c and admin_limits.c share. */
+#ifndef VRAM_DAEMON_ADMIN_PRIVATE_H
+#define VRAM_DAEMON_ADMIN_PRIVATE_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "daemon/admin_json.h"
+
+struct scheduler;
+
+/* Room for the sentence that says why a request was refused. */
+#define ADMIN_REASON_MAX 240
+
+struct admin_request {
+	struct scheduler *s;
+	const struct ucred *peer;
+	bool privileged; /* root or the daemon's own user */
+	const json_t *json;
+	char reason[ADMIN_REASON_MAX];
+};
+
+/* Notes why. Return: r. */
+__attribute__((format(printf, 3, 4))) int admin_fail(struct admin_request *req, int r,
+						     const char *format, ...);
+
+int admin_limit_show(struct admin_request *req, struct json_maker *m);
+int admin_limit_set(struct admin_request *req, struct json_maker *m);
+int admin_pressure(struct admin_request *req, struct json_maker *m);
+
+#endif

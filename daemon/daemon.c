@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE 1
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "common/size.h"
+#include "daemon/admin.h"
+#include "daemon/config.h"
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/loop.h"
+#include "daemon/privileges.h"
+#include "daemon/scheduler.h"
+#include "daemon/session.h"
+
+#define DAEMON_RING_ENTRIES 1024u
+/* Sessions beyond limits.max_sessions for root, who may have to look why there are so many. */
+#define DAEMON_SESSIONS_RESERVED 16u
+/* How often a stopping daemon looks whether it is done, and for how long at most. */
+#define DAEMON_STOP_POLL_NS 5000000ull
+#define DAEMON_STOP_MAX_NS  10000000000ull
+
+struct vramd {
+	const struct config *config;
+	int argc;
+	char *const *argv;
+	struct loop *loop;
+	struct scheduler *scheduler;
+	struct listener *listener;
+	struct loop_op signal_op;
+	struct loop_op watchdog_op;
+	struct loop_op stop_op;
+	int signal_fd;
+	uint64_t watchdog_ns; /* between two signs of life; 0: nobody wants any */
+	uint64_t stop_by_ns;  /* 0: not stopping */
+	char refused[128];    /* why the last client was refused */
+};
+
+#define daemon_of(op, member) \
+	((struct vramd *)(void *)((char *)(op)-offsetof(struct vramd, member)))
+
+/* ---- clients ----------------------------------------------------------------------------------- */
+
+static uint32_t sessions_of(struct vramd *d, uid_t uid)
+{
+	const struct list_node *at, *head = scheduler_sessions(d->scheduler);
+	uint32_t n = 0;
+
+	for (at = head->next; at != head; at = at->next)
+		n += list_entry(at, struct scheduler_session, node)->uid == uid;
+	return n;
+}
+
+static const char *refuse(struct vramd *d, uint32_t n, const char *whose, const char *limit)
+{
+	snprintf(d->refused, sizeof(d->refused), "%s %u sessions already (limits.%s)", whose, n,
+		 limit);
+	return d->refused;
+}
+
+/* Return: NULL to let the client in, or why not. */
+static const char *admit(struct vramd *d, uid_t uid)
+{
+	bool privileged = uid == 0 || uid == geteuid();
+	uint64_t max = d->config->limits.max_sessions;
+	size_t n = scheduler_n_sessions(d->scheduler);
+	uint32_t n_user;
+
+	if (privileged && !d->config->user)
+		max += DAEMON_SESSIONS_RESERVED;
+	if (n >= max)
+		return refuse(d, (uint32_t)n, "vramd has", "max_sessions");
+	if (privileged)
+		return NULL;
+	n_user = sessions_of(d, uid);
+	if (n_user >= d->config->limits.max_sessions_per_user)
+		return refuse(d, n_user, "this user has", "max_sessions_per_user");
+	return NULL;
+}
+
+static const char *client_connected(void *owner, int fd, const struct ucred *peer, int pidfd)
+{
+	struct vramd *d = owner;
+	const char *reason = admit(d, peer->uid);
+	struct session *session;
+	int r;
+
+	if (reason)
+		return reason;
+	r = session_new(d->scheduler, fd, peer, pidfd, &session);
+	if (r < 0)
+		log_warn_limited("no session for user %u, pid %d: %s", peer->uid, peer->pid,
+				 err_text(r));
+	return NULL;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------ */
+
+static void stop_look(struct vramd *d)
+{
+	uint64_t now = loop_now();
+	bool done = scheduler_n_sessions(d->scheduler) == 0 && scheduler_is_idle(d->scheduler);
+
+	if (!done && now >= d->stop_by_ns)
+		log_warn("stopping although not everything has ended");
+	if (done || now >= d->stop_by_ns ||
+	    loop_timer(d->loop, &d->stop_op, now + DAEMON_STOP_POLL_NS) < 0)
+		loop_stop(d->loop);
+}
+
+static void stop_timer(struct loop_op *op, int res)
+{
+	(void)res;
+	stop_look(daemon_of(op, stop_op));
+}
+
+static void stop_begin(struct vramd *d, uint32_t signal)
+{
+	if (d->stop_by_ns > 0) {
+		log_warn("second signal: ending at once");
+		_exit(EXIT_FAILURE);
+	}
+	log_info("stopping: %s", strsignal((int)signal));
+	sd_notify(0, "STOPPING=1");
+	d->stop_by_ns = loop_now() + DAEMON_STOP_MAX_NS;
+	listener_stop(d->listener);
+	sessions_stop(d->scheduler, "vramd is stopping");
+	stop_look(d);
+}
+
+/* ---- signals and the watchdog ------------------------------------------------------------------ */
+
+static void reload(struct vramd *d)
+{
+	struct config config;
+
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(loop_now() / 1000));
+	if (config_load(&config, d->argc, d->argv) == 0) {
+		log_set_level((enum log_level)config.daemon.log_level);
+		log_info(
+			"configuration read again: the log level is %s; other settings need a restart",
+			log_level_name(log_get_level()));
+		config_deinit(&config);
+	} else {
+		log_error("configuration not taken: everything stays as it is");
+	}
+	sd_notify(0, "READY=1");
+}
+
+static void signal_ready(struct loop_op *op, int res)
+{
+	struct vramd *d = daemon_of(op, signal_op);
+	struct signalfd_siginfo info;
+
+	if (res < 0)
+		log_error("signals cannot be watched: %s", err_text(res));
+	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			reload(d);
+		else
+			stop_begin(d, info.ssi_signo);
+	}
+}
+
+static int signals_take(struct vramd *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return err_origin(-errno);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signal_fd < 0)
+		return err_origin(-errno);
+	return err_trace(loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN));
+}
+
+static void watchdog_timer(struct loop_op *op, int res)
+{
+	struct vramd *d = daemon_of(op, watchdog_op);
+
+	(void)res;
+	sd_notify(0, "WATCHDOG=1");
+	if (loop_timer(d->loop, op, loop_now() + d->watchdog_ns) < 0)
+		log_error("the watchdog's timer cannot be set");
+}
+
+static int watchdog_start(struct vramd *d)
+{
+	uint64_t usec = 0;
+
+	if (sd_watchdog_enabled(0, &usec) <= 0 || usec == 0)
+		return 0;
+	d->watchdog_ns = usec * 1000 / 2;
+	return err_trace(loop_timer(d->loop, &d->watchdog_op, loop_now() + d->watchdog_ns));
+}
+
+/* ---- the whole --------------------------------------------------------------------------------- */
+
+static int setup(struct vramd *d)
+{
+	const struct config *config = d->config;
+	int r;
+
+	privileges_raise_limits();
+	r = loop_new(&d->loop, DAEMON_RING_ENTRIES);
+	if (r < 0) {
+		log_error(
+			"io_uring is not to be had: %s (Linux 6.1 or newer is needed, and neither the "
+			"sysctl kernel.io_uring_disabled nor a container's seccomp profile may forbid it)",
+			err_text(r));
+		return err_trace(r);
+	}
+	r = signals_take(d);
+	if (r == 0)
+		r = watchdog_start(d);
+	if (r < 0) {
+		log_error("cannot set up signals: %s", err_text(r));
+		return err_trace(r);
+	}
+	r = scheduler_new(&d->scheduler, d->loop, config);
+	if (r < 0) {
+		log_error("cannot set up the device: %s", err_text(r));
+		return err_trace(r);
+	}
+	session_set_admin(admin_handle);
+	r = listener_new(&d->listener, d->loop, config->daemon.socket, config->user,
+			 client_connected, d);
+	if (r < 0)
+		return err_trace(r);
+	return err_trace(privileges_drop(config->user));
+}
+
+int daemon_new(struct vramd **out, const struct config *config, int argc, char *const argv[])
+{
+	struct vramd *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d) {
+		log_error("out of memory");
+		return err_origin(-ENOMEM);
+	}
+	d->config = config;
+	d->argc = argc;
+	d->argv = argv;
+	d->signal_fd = -1;
+	d->signal_op.fn = signal_ready;
+	d->watchdog_op.fn = watchdog_timer;
+	d->stop_op.fn = stop_timer;
+	r = setup(d);
+	if (r < 0) {
+		daemon_free(d);
+		return err_trace(r);
+	}
+	*out = d;
+	return 0;
+}
+
+int daemon_run(struct vramd *d)
+{
+	struct scheduler_stats stats;
+	char budget[SIZE_TEXT_MAX];
+	int r;
+
+	scheduler_stats(d->scheduler, &stats);
+	size_format(budget, stats.budget_bytes);
+	log_info("version %s, budget %s, listening on %s", VRAM_VERSION, budget,
+		 listener_path(d->listener));
+	sd_notifyf(0, "READY=1\nSTATUS=Budget %s, listening on %s", budget,
+		   listener_path(d->listener));
+	r = loop_run(d->loop);
+	if (r < 0)
+		log_error("the event loop failed: %s", err_text(r));
+	else
+		log_info("stopped");
+	return err_trace(r);
+}
+
+struct vramd *daemon_free(struct vramd *d)
+{
+	if (!d)
+		return NULL;
+	d->listener = listener_free(d->listener);
+	if (d->scheduler)
+		sessions_stop(d->scheduler, "vramd has failed");
+	d->scheduler = scheduler_free(d->scheduler);
+	if (d->loop) {
+		loop_cancel(d->loop, &d->signal_op);
+		loop_cancel(d->loop, &d->watchdog_op);
+		loop_cancel(d->loop, &d->stop_op);
+	}
+	if (d->signal_fd >= 0)
+		close(d->signal_fd);
+	d->loop = loop_free(d->loop);
+	free(d);
+	return NULL;
+}

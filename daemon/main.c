@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE 1
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/config.h"
+#include "daemon/daemon.h"
+#include "daemon/log.h"
+
+int main(int argc, char *argv[])
+{
+	struct vramd *daemon = NULL;
+	struct config config;
+	int r;
+
+	r = config_load(&config, argc, argv);
+	if (r == CONFIG_E_DONE)
+		return EXIT_SUCCESS;
+	if (r == CONFIG_E_USAGE)
+		return 2;
+	if (r < 0) {
+		fprintf(stderr, "vramd: cannot read the configuration: out of memory\n");
+		return EXIT_FAILURE;
+	}
+	if (config.check_only) {
+		config_print(&config, stdout);
+		config_deinit(&config);
+		return EXIT_SUCCESS;
+	}
+	log_init();
+	log_set_level((enum log_level)config.daemon.log_level);
+
+	r = daemon_new(&daemon, &config, argc, argv);
+	if (r == 0)
+		r = daemon_run(daemon);
+
+	daemon_free(daemon);
+	config_deinit(&config);
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
