@@ -12,8 +12,8 @@
  * go through the overflow builtins.
  *
  * The format's own description: ggml, docs/gguf.md. The numbers, names and block sizes of
- * tensor types: ggml.h's enum ggml_type and ggml's gguf-py/gguf/constants.py,
- * GGML_QUANT_SIZES (version 0.19). Where the description and ggml's loader differ we accept what
+ * tensor types: ggml.h's enum ggml_type and the block structs in ggml-common.h (gguf-py's table
+ * GGML_QUANT_SIZES says 40 bytes for Q8_1; the struct has 36). Where the description and ggml's loader differ we accept what
  * the loader accepts (an alignment that is any power of two) and refuse what it refuses (keys
  * that come twice).
  */
@@ -78,7 +78,7 @@ static const struct {
 	[26] = { "I32", 1, 4 },	       [27] = { "I64", 1, 8 },	      [28] = { "F64", 1, 8 },
 	[29] = { "IQ1_M", 256, 56 },   [30] = { "BF16", 1, 2 },	      [34] = { "TQ1_0", 256, 54 },
 	[35] = { "TQ2_0", 256, 66 },   [39] = { "MXFP4", 32, 17 },    [40] = { "NVFP4", 64, 36 },
-	[41] = { "Q1_0", 128, 18 },
+	[41] = { "Q1_0", 128, 18 },    [42] = { "Q2_0", 64, 18 },
 };
 
 #define N_TENSOR_TYPES (sizeof(tensor_types) / sizeof(tensor_types[0]))
@@ -108,9 +108,10 @@ static uint64_t left(const struct reader *r)
 static int read_past_end(const struct reader *r, const char *what)
 {
 	if (r->end < r->size_bytes)
-		return parse_fail(r->msg, -E2BIG, "the header is longer than %llu bytes (in %s)",
+		return parse_fail(r->msg, -E2BIG,
+				  "the header is longer than %llu bytes (in %.100s)",
 				  GGUF_MAX_HEADER, what);
-	return parse_fail(r->msg, -EINVAL, "the file ends within %s", what);
+	return parse_fail(r->msg, -EINVAL, "the file ends within %.100s", what);
 }
 
 static int read_bytes(struct reader *r, void *buf, uint64_t len, const char *what)
@@ -220,14 +221,10 @@ static int skip_strings(struct reader *r, uint64_t n, const char *key)
 {
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t len;
-		int err = read_uint(r, 8, &len, "a string");
+		int err = read_uint(r, 8, &len, key);
 
 		if (err >= 0)
-			err = len > left(r) ?
-				      parse_fail(r->msg, -EINVAL,
-						 "a string of key '%.100s' ends beyond the file",
-						 key) :
-				      skip_bytes(r, len, "a string");
+			err = skip_bytes(r, len, key);
 		if (err < 0)
 			return err_trace(err);
 	}
@@ -253,18 +250,20 @@ static int skip_array(struct reader *r, const char *key)
 			continue;
 		}
 		pending[depth - 1]--;
-		err = read_uint(r, 4, &type, "an array");
+		err = read_uint(r, 4, &type, key);
 		if (err >= 0)
 			err = check_value_type(r, type, key);
 		if (err >= 0)
-			err = read_uint(r, 8, &n, "an array");
+			err = read_uint(r, 8, &n, key);
 		if (err < 0)
 			return err_trace(err);
 		if (n > left(r) / value_bytes[type])
-			return parse_fail(
-				r->msg, -EINVAL,
-				"the array of key '%.100s' has %llu elements, more than the file holds",
-				key, (unsigned long long)n);
+			return r->end < r->size_bytes ?
+				       read_past_end(r, key) :
+				       parse_fail(
+					       r->msg, -EINVAL,
+					       "the array of key '%.100s' has %llu elements, more than the file holds",
+					       key, (unsigned long long)n);
 		if (type == GGUF_ARRAY) {
 			if (depth == GGUF_MAX_NESTING)
 				return parse_fail(
@@ -275,7 +274,7 @@ static int skip_array(struct reader *r, const char *key)
 			continue;
 		}
 		err = type == GGUF_STRING ? skip_strings(r, n, key) :
-					    skip_bytes(r, n * value_bytes[type], "an array");
+					    skip_bytes(r, n * value_bytes[type], key);
 		if (err < 0)
 			return err_trace(err);
 	}

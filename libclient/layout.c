@@ -5,7 +5,7 @@
  * place is a layer. Nothing is looked up, so the cost is that of one sort whatever the
  * file says.
  */
-#include "libclient/layout_internal.h"
+#include "libclient/layout.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "libclient/layout_internal.h"
 #include "libclient/layout_names.h"
 
 /* Of all layers together. The largest models that exist have about 100,000. */
