@@ -40,7 +40,8 @@ def missing(names):
 class Daemon:
     """with Daemon(budget) as d: d.run(...), d.ask("status"), d.peak_memory()"""
 
-    def __init__(self, budget, settings=None):
+    def __init__(self, budget, settings=None, preexec_fn=None):
+        self.preexec_fn = preexec_fn
         self.build = build_dir()
         # A socket's name has 107 bytes: a short folder of our own serves as the runtime folder.
         self.dir = tempfile.mkdtemp(prefix="vram-")
@@ -60,7 +61,8 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(self.build, "vramd"), "--user", "-c", self.config],
-                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=self.preexec_fn)
         deadline = time.monotonic() + 20
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.monotonic() > deadline:
