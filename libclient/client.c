@@ -176,13 +176,15 @@ void table_put(struct table *table)
 {
 	if (!table || --table->refs > 0)
 		return;
-	munmap(table->slots, (size_t)table->n_slots * sizeof(struct residency_slot));
+	munmap(table->slots, table->bytes);
 	free(table);
 }
 
 int client_map_table(struct vram_client *client, int fd, struct table **out_table)
 {
-	size_t bytes = (size_t)client->hello.n_slots * sizeof(struct residency_slot);
+	/* Whole pages, as every memory file of the daemon's. */
+	size_t bytes = ((size_t)client->hello.n_slots * sizeof(struct residency_slot) + 4095) &
+		       ~(size_t)4095;
 	struct table *table;
 	void *slots;
 
@@ -199,7 +201,7 @@ int client_map_table(struct vram_client *client, int fd, struct table **out_tabl
 	/* A child that counted here would unpin what its parent uses. */
 	madvise(slots, bytes, MADV_DONTFORK);
 	table->slots = slots;
-	table->n_slots = client->hello.n_slots;
+	table->bytes = bytes;
 	table->refs = 1;
 	*out_table = table;
 	return 0;
@@ -252,34 +254,9 @@ static void client_destroy(struct vram_client *client)
 	free(client);
 }
 
-static int client_build(struct vram_client *client, const char *path, const char *name)
-{
-	int table_fd = -1, r;
-
-	set_name(client, name);
-	client->tx = malloc(VRAM_MSG_MAX);
-	client->rx = malloc(VRAM_MSG_MAX);
-	if (path)
-		client->path = strdup(path);
-	if (!client->tx || !client->rx || (path && !client->path))
-		return client_fail(-ENOMEM, "out of memory");
-	client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (client->epoll_fd < 0)
-		return client_fail(-ENOMEM, "no epoll descriptor: %s", err_text(errno));
-	r = reader_init();
-	if (r == 0)
-		r = make_phase(client);
-	if (r == 0)
-		r = request_connect(client, &table_fd);
-	if (r < 0)
-		return r;
-	r = client_map_table(client, table_fd, &client->table);
-	close(table_fd);
-	return r;
-}
-
-int client_new(const char *path, const char *name, uint32_t hello_flags,
-	       struct vram_client **out_client)
+/* Everything but the connection. */
+static int client_alloc(const char *path, const char *name, uint32_t hello_flags,
+			struct vram_client **out_client)
 {
 	struct vram_client *client = calloc(1, sizeof(*client));
 	int r;
@@ -293,14 +270,67 @@ int client_new(const char *path, const char *name, uint32_t hello_flags,
 	client->uffd = -1;
 	client->watch_stop_fd = -1;
 	client->hello_flags = hello_flags;
-	client->generation = 1;
 	list_init(&client->objects);
 	list_init(&client->events);
-	r = client_build(client, path, name);
+	set_name(client, name);
+	client->tx = malloc(VRAM_MSG_MAX);
+	client->rx = malloc(VRAM_MSG_MAX);
+	if (path)
+		client->path = strdup(path);
+	client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (!client->tx || !client->rx || (path && !client->path))
+		r = client_fail(-ENOMEM, "out of memory");
+	else if (client->epoll_fd < 0)
+		r = client_fail(-ENOMEM, "no epoll descriptor: %s", err_text(errno));
+	else
+		r = reader_init();
+	if (r == 0)
+		r = make_phase(client);
 	if (r < 0) {
 		client_destroy(client);
 		return r;
 	}
+	*out_client = client;
+	return 0;
+}
+
+int client_new(const char *path, const char *name, uint32_t hello_flags,
+	       struct vram_client **out_client)
+{
+	struct vram_client *client;
+	int table_fd, r;
+
+	r = client_alloc(path, name, hello_flags, &client);
+	if (r < 0)
+		return r;
+	r = request_connect(client, &table_fd);
+	if (r == 0) {
+		r = client_map_table(client, table_fd, &client->table);
+		close(table_fd);
+	}
+	if (r < 0) {
+		client_destroy(client);
+		return r;
+	}
+	client->generation = 1;
+	*out_client = client;
+	return 0;
+}
+
+int client_new_lost(const char *path, const char *name, uint32_t hello_flags, int uffd,
+		    struct vram_client **out_client)
+{
+	struct vram_client *client;
+	int r;
+
+	r = client_alloc(path, name, hello_flags, &client);
+	if (r < 0) {
+		close(uffd);
+		return r;
+	}
+	client->uffd = uffd;
+	client->lost = true;
+	client->told_lost = true;
 	*out_client = client;
 	return 0;
 }

@@ -44,7 +44,7 @@ enum {
 /* A residency table; it goes with the last object or sleeping thread that is on it. */
 struct table {
 	struct residency_slot *slots;
-	uint32_t n_slots;
+	size_t bytes;
 	unsigned int refs; /* client->lock */
 };
 
@@ -99,6 +99,12 @@ struct object {
 	void *owner;
 };
 
+enum watch_event {
+	WATCH_BEGINS,
+	WATCH_UP,
+	WATCH_DOWN,
+};
+
 struct event_node {
 	struct list_node node;
 	struct vram_event event;
@@ -136,8 +142,8 @@ struct vram_client {
 	pthread_t watch;
 	bool has_watch;
 	int watch_stop_fd; /* an eventfd */
-	/* For the shim: called about every two seconds and when the connection goes or returns. */
-	void (*watch_tick)(struct vram_client *client, bool connected);
+	/* For the shim: in the watch's thread, at its begin and then about every two seconds. */
+	void (*watch_hook)(struct vram_client *client, enum watch_event event);
 };
 
 struct vram_layer {
@@ -167,6 +173,12 @@ struct vram_layer {
 /* vram_connect() for library and shim. hello_flags: VRAM_HELLO_*. */
 int client_new(const char *path, const char *name, uint32_t hello_flags,
 	       struct vram_client **out_client);
+/*
+ * A client that has lost its connection before it had one: objects and mappings can be put into it, and client_reconnect()
+ * makes them real. `uffd` is taken: what the mappings are registered with. Return: 0, -ENOMEM, -ENOTSUP.
+ */
+int client_new_lost(const char *path, const char *name, uint32_t hello_flags, int uffd,
+		    struct vram_client **out_client);
 /* Folds an error into the set of vram.h. */
 int client_errno(int r);
 /* Return: 0, or -ECHILD in a forked child. */
@@ -234,8 +246,11 @@ int object_send_order(struct object *object);
  */
 int object_map(struct object *object, uint64_t addr, bool replace, uint64_t length, uint64_t offset,
 	       int prot, uint64_t *out_addr);
-/* The range, or the parts of it that are mapped, is unmapped: here and at the daemon. */
-void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length);
+/*
+ * The range, or the parts of it that are mapped, is forgotten here and at the daemon, and unmapped; or left, with
+ * undefined content, for the caller to unmap or to replace in one step.
+ */
+void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length, bool leave);
 /* Makes sure that the daemon has our userfaultfd. */
 int object_need_uffd(struct vram_client *client);
 /* Reserves and maps; PROT_NONE and not inherited. For object_map() and the exchange. */

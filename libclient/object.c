@@ -196,7 +196,7 @@ struct object *object_free(struct object *object)
 		return NULL;
 	client = object->client;
 	while ((map = list_first(&object->maps, struct object_map, node)))
-		object_unmap(client, map->addr, map->length);
+		object_unmap(client, map->addr, map->length, false);
 	if (!client->lost && !object->error) {
 		struct vram_msg_object_close body = { .object = object->id };
 
@@ -403,7 +403,8 @@ static void cut(struct object *object, struct object_map *map, uint64_t start, u
 }
 
 /* One mapping's part of the range. */
-static void unmap_part(struct object *object, struct object_map *map, uint64_t start, uint64_t end)
+static void unmap_part(struct object *object, struct object_map *map, uint64_t start, uint64_t end,
+		       bool leave)
 {
 	struct vram_client *client = object->client;
 	/* Nothing may be allocated under maps_lock. */
@@ -427,13 +428,14 @@ static void unmap_part(struct object *object, struct object_map *map, uint64_t s
 		uffd_unregister(client->uffd, start, end - start);
 	for (size_t i = 0; i < client->n_stale; i++)
 		uffd_unregister(client->stale[i], start, end - start);
-	munmap((void *)(uintptr_t)start, end - start);
+	if (!leave)
+		munmap((void *)(uintptr_t)start, end - start);
 	pthread_mutex_unlock(&client->maps_lock);
 	free(spare);
 	free(dead);
 }
 
-void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length)
+void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length, bool leave)
 {
 	uint64_t end = addr + length;
 	struct object *object;
@@ -444,6 +446,6 @@ void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length)
 		/* What a cut adds lies outside the range. */
 		list_for_each_safe(map, tmp, &object->maps, node)
 			if (overlaps(map, addr, end))
-				unmap_part(object, map, addr, end);
+				unmap_part(object, map, addr, end, leave);
 	}
 }

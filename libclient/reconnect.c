@@ -264,7 +264,8 @@ static int exchange_object(struct object *object, struct table *table, int empty
 	}
 	object->id = reply.object;
 	object->slot_base = reply.slot_base;
-	close(object->mem_fd);
+	if (object->mem_fd >= 0)
+		close(object->mem_fd);
 	object->mem_fd = fd;
 	exchange_slots(object, table, reply.slot_base);
 	list_for_each(map, &object->maps, node) {

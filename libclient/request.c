@@ -167,8 +167,7 @@ static int post(struct vram_client *client, uint32_t type, uint32_t seq, const v
 int request_post(struct vram_client *client, uint32_t type, const void *body, size_t body_bytes,
 		 const void *more, size_t more_bytes)
 {
-	return post(client, type, ++client->seq ? client->seq : ++client->seq, body, body_bytes,
-		    more, more_bytes, -1);
+	return post(client, type, 0, body, body_bytes, more, more_bytes, -1);
 }
 
 static int send_extents(struct vram_client *client, uint32_t seq,

@@ -54,19 +54,51 @@ static void take_loss(struct vram_client *client, int sock)
 	client_unlock(client);
 }
 
+/*
+ * A client that was never connected (the child of a fork) connects when the first thread touches
+ * a mapping, or somebody else has made it connect. Return: false when told to stop.
+ */
+static bool await_first_touch(struct vram_client *client)
+{
+	for (;;) {
+		struct pollfd fds[2] = {
+			{ .fd = client->watch_stop_fd, .events = POLLIN },
+			{ .fd = -1, .events = POLLIN },
+		};
+		bool connected;
+		int n;
+
+		client_lock(client);
+		connected = client->generation > 0;
+		fds[1].fd = client->n_stale ? client->stale[0] : client->uffd;
+		client_unlock(client);
+		if (connected)
+			return true;
+		n = poll(fds, 2, TICK_MS);
+		if (n > 0 && fds[0].revents)
+			return false;
+		if (n > 0 && fds[1].revents)
+			return true;
+	}
+}
+
 static void *watch_main(void *arg)
 {
 	struct vram_client *client = arg;
 	int retry_ms = RETRY_FIRST_MS;
 	bool was_up = true;
 
+	if (client->watch_hook)
+		client->watch_hook(client, WATCH_BEGINS);
+	if (!await_first_touch(client))
+		return NULL;
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = client->watch_stop_fd, .events = POLLIN } };
 		int sock, n;
 		bool up = look(client, &sock);
 
-		if (client->watch_tick)
-			client->watch_tick(client, up);
+		if (client->watch_hook)
+			client->watch_hook(client, up ? WATCH_UP : WATCH_DOWN);
 		if (up && !was_up)
 			retry_ms = RETRY_FIRST_MS;
 		was_up = up;
