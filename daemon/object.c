@@ -10,7 +10,8 @@
 /* How many layers over one chunk object_claim_chunk() can undo; more are treated as pinned. */
 #define CLAIM_MAX 4096
 
-struct use *use_new(struct object *object, struct session *session)
+struct use *use_new(struct object *object, struct scheduler_session *session,
+		    struct gpu_client *const *client)
 {
 	struct use *use = calloc(1, sizeof(*use));
 
@@ -23,6 +24,7 @@ struct use *use_new(struct object *object, struct session *session)
 	}
 	use->object = object;
 	use->session = session;
+	use->client = client;
 	list_add_tail(&use->in_object, &object->uses);
 	list_init(&use->in_session);
 	list_init(&use->active);
@@ -56,9 +58,9 @@ uint32_t layer_slot(const struct layer *layer)
 	return layer->use->slot_base + (uint32_t)(layer - layer->use->layers);
 }
 
-static struct residency_slot *slot_of(const struct layer *layer)
+struct residency_slot *layer_residency(const struct layer *layer)
 {
-	return session_slot(layer->use->session, layer_slot(layer));
+	return &layer->use->slots[layer - layer->use->layers];
 }
 
 static int compare_extents(const void *a, const void *b)
@@ -158,7 +160,7 @@ err_memory:
 }
 
 int use_set_layers(struct use *use, const struct object_extent *extents, uint32_t n_extents,
-		   uint32_t n_layers, uint32_t slot_base)
+		   uint32_t n_layers, struct residency_slot *table, uint32_t slot_base)
 {
 	struct object_extent *sorted;
 	int r;
@@ -173,6 +175,7 @@ int use_set_layers(struct use *use, const struct object_extent *extents, uint32_
 	qsort(sorted, n_extents, sizeof(*sorted), compare_extents);
 	use->n_layers = n_layers;
 	use->slot_base = slot_base;
+	use->slots = table + slot_base;
 	r = make_runs(use, sorted, n_extents);
 	if (r == 0)
 		r = make_index(use);
@@ -189,7 +192,7 @@ int use_set_layers(struct use *use, const struct object_extent *extents, uint32_
 			for (uint32_t c = run->first; c < run->first + run->n; c++)
 				layer->missing += use->object->chunks[c].state != CHUNK_RESIDENT;
 		}
-		residency_init(slot_of(layer), &layer->shadow);
+		residency_init(layer_residency(layer), &layer->shadow);
 	}
 out:
 	free(sorted);
@@ -328,7 +331,7 @@ void layer_unhold(struct layer *layer)
 void use_open_chunk(struct use *use, uint32_t chunk)
 {
 	struct object *object = use->object;
-	struct gpu_client *client = session_gpu_client(use->session);
+	struct gpu_client *client = *use->client;
 
 	object->chunks[chunk].flags |= CHUNK_OPENED;
 	if (object->kind == POLICY_BUFFER)
@@ -340,7 +343,7 @@ void use_open_chunk(struct use *use, uint32_t chunk)
 void layer_make_resident(struct layer *layer)
 {
 	struct use *use = layer->use;
-	struct residency_slot *slot = slot_of(layer);
+	struct residency_slot *slot = layer_residency(layer);
 
 	for (uint32_t j = 0; j < layer->n_runs; j++) {
 		const struct chunk_run *run = &use->runs[layer->first_run + j];
@@ -364,7 +367,7 @@ void layer_make_resident(struct layer *layer)
 void layer_fail(struct layer *layer, int error)
 {
 	if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
-		residency_fail(slot_of(layer), &layer->shadow, error);
+		residency_fail(layer_residency(layer), &layer->shadow, error);
 }
 
 void object_chunk_arrived(struct object *object, uint32_t chunk)
@@ -395,7 +398,8 @@ static bool claim_layers(struct object *object, uint32_t chunk, struct layer **c
 
 			if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
 				continue;
-			if (n == CLAIM_MAX || residency_try_evict(slot_of(layer), &layer->shadow))
+			if (n == CLAIM_MAX ||
+			    residency_try_evict(layer_residency(layer), &layer->shadow))
 				ok = false;
 			else
 				claimed[n++] = layer;
@@ -420,13 +424,13 @@ int object_claim_chunk(struct object *object, uint32_t chunk)
 	ok = claim_layers(object, chunk, claimed, &n);
 	if (ok && object->chunks[chunk].flags & CHUNK_OPENED) {
 		list_for_each(use, &object->uses, in_object) {
-			client = session_gpu_client(use->session);
+			client = *use->client;
 			if (client && gpu_client_close(client, object->mem, chunk, 1) < 0)
 				ok = false;
 		}
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		struct residency_slot *slot = slot_of(claimed[i]);
+		struct residency_slot *slot = layer_residency(claimed[i]);
 
 		if (ok)
 			residency_finish_evict(slot, &claimed[i]->shadow);

@@ -52,7 +52,7 @@ struct chunk {
 	uint32_t host_slot; /* + 1; 0: no copy in the host tier */
 };
 
-struct session;
+struct scheduler_session;
 struct object;
 
 struct chunk_run {
@@ -74,7 +74,8 @@ struct layer {
 };
 
 struct use {
-	struct session *session;
+	struct scheduler_session *session;
+	struct gpu_client *const *client; /* the session's; NULL there: nothing is mapped */
 	struct object *object;
 	struct policy_user *policy;
 	struct list_node in_object;  /* object.uses */
@@ -83,6 +84,7 @@ struct use {
 
 	uint32_t n_layers;
 	uint32_t slot_base;
+	struct residency_slot *slots; /* of layer 0, in the session's table */
 	struct layer *layers;
 	struct chunk_run *runs;
 	/* Which layers cover a chunk: chunk_layers[chunk_first[c]] .. [chunk_first[c + 1]]. */
@@ -136,15 +138,13 @@ static inline bool use_is_waiting(const struct use *use, uint32_t chunk)
 	return use->waiting[chunk / 8] >> (chunk % 8) & 1;
 }
 
-/* The session's side of a use: where its table and its mappings are. In session.c. */
-struct residency_slot *session_slot(struct session *session, uint32_t slot);
-struct gpu_client *session_gpu_client(struct session *session);
-
 /*
- * use_new() - a use without layers; use_set_layers() gives it some.
- * The caller links it into its session.
+ * use_new() - a use without layers; use_set_layers() gives it some. client is where the session keeps
+ * its side of the device; NULL there means that it has no mappings. The caller links the use into
+ * its session.
  */
-struct use *use_new(struct object *object, struct session *session);
+struct use *use_new(struct object *object, struct scheduler_session *session,
+		    struct gpu_client *const *client);
 /* The layers' slots become ABSENT; the session must not have waiting layers any more. */
 struct use *use_free(struct use *use);
 
@@ -154,7 +154,7 @@ struct use *use_free(struct use *use);
  * Return: 0, -EINVAL (a layer without extents), -E2BIG, -ENOMEM.
  */
 int use_set_layers(struct use *use, const struct object_extent *extents, uint32_t n_extents,
-		   uint32_t n_layers, uint32_t slot_base);
+		   uint32_t n_layers, struct residency_slot *table, uint32_t slot_base);
 
 /* Declares the extents' order to the policy, unless somebody has done so before. */
 int object_declare_order(struct object *object, const struct object_extent *extents,
@@ -169,7 +169,9 @@ int use_set_order(struct use *use, const uint32_t *layers, uint32_t n);
 void use_reopen_layers(struct use *use);
 
 struct layer *use_layer(struct use *use, uint32_t slot);
+/* The layer's number in the session's table, and its place there. */
 uint32_t layer_slot(const struct layer *layer);
+struct residency_slot *layer_residency(const struct layer *layer);
 
 /* The chunk has become RESIDENT (data in place, closed everywhere): layers that are complete now become
  * resident. */

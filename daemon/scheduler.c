@@ -476,7 +476,7 @@ int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, stru
 	struct use *use;
 	int r;
 
-	use = use_new(object, (struct session *)(void *)ss);
+	use = use_new(object, ss, &ss->gpu_client);
 	if (!use)
 		return -ENOMEM;
 	/* By force: what is resident already must not keep a client out; it is reclaimed then. */
@@ -501,8 +501,7 @@ err_use:
 
 void scheduler_use_detach(struct scheduler *s, struct use *use)
 {
-	struct scheduler_session *ss = session_ss(use->session);
-	struct gpu_client *client = session_gpu_client(use->session);
+	struct scheduler_session *ss = use->session;
 	struct object *object = use->object;
 	uint64_t now = loop_now();
 
@@ -512,8 +511,8 @@ void scheduler_use_detach(struct scheduler *s, struct use *use)
 	for (; use->n_waiting; use->n_waiting--)
 		stall_end(s, ss, now);
 	list_del(&use->active);
-	if (client)
-		gpu_client_forget(client, object->mem);
+	if (ss->gpu_client)
+		gpu_client_forget(ss->gpu_client, object->mem);
 	policy_user_free(use->policy);
 	arbiter_share_leave(s->arbiter, object->share, ss->id);
 	use_free(use);

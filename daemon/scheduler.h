@@ -31,12 +31,22 @@
 
 struct loop;
 struct scheduler;
-struct session;
+
+/* What the scheduler asks of a session. */
+struct scheduler_session_ops {
+	/* Ask the client to let go of a layer before a time. */
+	void (*revoke)(struct scheduler_session *ss, uint32_t slot, uint64_t deadline_ns);
+	/* End the session after the loop's turn; the reason is logged and sent. */
+	void (*fail)(struct scheduler_session *ss, int error, const char *reason);
+	const char *(*name)(const struct scheduler_session *ss);
+};
 
 /* The part of a session that the scheduler works with; embedded first in struct session. */
 struct scheduler_session {
 	struct list_node node; /* scheduler.sessions */
-	uint64_t id;	       /* in the arbiter; also the policy's tenant */
+	const struct scheduler_session_ops *ops;
+	struct gpu_client *gpu_client; /* NULL: it has no mappings */
+	uint64_t id;		       /* in the arbiter; also the policy's tenant */
 	pid_t pid;
 	uid_t uid;
 	int pidfd; /* or -1 */
@@ -50,12 +60,6 @@ struct scheduler_session {
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
 };
-
-/* The scheduler's wishes to the session; implemented in session.c. */
-void session_revoke(struct session *session, uint32_t slot, uint64_t deadline_ns);
-/* Ends it after the loop's turn; the reason is logged and sent. */
-void session_fail(struct session *session, int error, const char *reason);
-const char *session_name(const struct session *session);
 
 int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config);
 struct scheduler *scheduler_free(struct scheduler *s);
@@ -71,7 +75,7 @@ struct list_node *scheduler_sessions(struct scheduler *s);
 /* Nothing is being moved: safe to free. */
 bool scheduler_is_idle(const struct scheduler *s);
 
-/* A session begins: pid, uid, pidfd and uses are set. Return: 0 or -errno. */
+/* A session begins: ops, pid, uid and pidfd are set. Return: 0 or -errno. */
 int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss);
 /* It ends; all its uses are detached. */
 void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss);
@@ -124,7 +128,6 @@ struct scheduler_stats {
 void scheduler_stats(struct scheduler *s, struct scheduler_stats *out);
 
 struct scheduler_session_info {
-	const struct session *session;
 	const struct scheduler_session *ss;
 	const char *name;
 	uint64_t resident_bytes; /* shared objects whole */

@@ -52,15 +52,13 @@ void scheduler_session_info(struct scheduler *s, const struct scheduler_session 
 			    struct scheduler_session_info *out)
 {
 	const struct arbiter_subject subject = { .kind = ARBITER_SESSION, .id = ss->id };
-	const struct session *session = (const struct session *)(const void *)ss;
 	struct arbiter_usage usage;
 	struct arbiter_group group;
 	const struct use *use;
 
 	*out = (struct scheduler_session_info){
-		.session = session,
 		.ss = ss,
-		.name = session_name(session),
+		.name = ss->ops->name(ss),
 		.stall_ns = ss->stall_ns,
 	};
 	if (ss->n_stalls)
@@ -116,7 +114,7 @@ int scheduler_for_each_object(struct scheduler *s,
 			continue;
 		list_for_each(use, &object->uses, in_object) {
 			if (info.n_uses++ == 0)
-				info.uid = session_ss(use->session)->uid;
+				info.uid = use->session->uid;
 		}
 		r = fn(ctx, &info);
 		if (r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the scheduler's files share: scheduler.c (objects, sessions), scheduler_run.c (demands, prefetch,
- * victims), scheduler_info.c (status). */
+/* What the scheduler's files share: scheduler.c (objects, sessions), scheduler_wait.c (who waits), scheduler_room.c
+ * (charges and victims), scheduler_run.c (what is started when), scheduler_info.c (status). */
 #ifndef VRAM_DAEMON_SCHEDULER_PRIVATE_H
 #define VRAM_DAEMON_SCHEDULER_PRIVATE_H
 
@@ -67,34 +67,74 @@ struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
 int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref);
 void queue_pop(struct chunk_queue *queue);
 
-/* Tell the policy whether the chunk may go now. */
-void refresh_evictable(struct object *object, uint32_t chunk);
+/* ---- scheduler.c ---- */
+
+/* Frees an object without uses, now or when nothing of it moves any more. */
+void scheduler_object_drop(struct scheduler *s, struct object *object);
+void object_free_now(struct scheduler *s, struct object *object);
+void queue_forget(struct chunk_queue *queue, const struct object *object);
+
+/* ---- scheduler_wait.c ---- */
+
 /* The session's waits, counted once however many there are. */
 void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
 void stall_end(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
 void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
+/* There may be something to load ahead for this use. */
+void make_active(struct scheduler *s, struct use *use);
+/* Somebody waits for the chunk: queue its load if it is absent. */
+void demand(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns);
+/* Does anybody wait for the chunk still? */
+bool is_wanted(const struct object *object, uint32_t chunk);
+/* A layer whose chunks are all there becomes resident, with a mark if its use shall be told. */
+void complete_layer(struct layer *layer);
+/* A layer that is waited for gets its answer. */
+void serve_layer(struct scheduler *s, struct layer *layer);
+void refuse_layer(struct scheduler *s, struct layer *layer, int error);
+/* A wait of a layer ends without an answer: the client gave up or is gone. */
+void layer_stop_waiting(struct scheduler *s, struct layer *layer);
+/* The chunk is RESIDENT (or is so again): everybody who waits for it goes on. Return: true if anybody did. */
+bool serve_chunk(struct scheduler *s, struct object *object, uint32_t chunk);
+/* Everybody who waits for the chunk gets the error. */
+void refuse_chunk(struct scheduler *s, struct object *object, uint32_t chunk, int error);
+/* The layers alone; threads go on waiting. */
+void refuse_chunk_layers(struct scheduler *s, struct object *object, uint32_t chunk, int error);
+/* Return: false if there are not two layers that wait. */
+bool park_youngest(struct scheduler *s);
+void time_out_waits(struct scheduler *s, uint64_t now_ns);
+
+/* ---- scheduler_room.c ---- */
+
+/* Tell the policy whether the chunk may go now. */
+void refresh_evictable(struct object *object, uint32_t chunk);
+/* The books of a chunk that has left the device. */
+void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk);
+/* It cannot go now: look again in a moment. */
+void set_aside(struct scheduler *s, struct object *object, uint32_t chunk);
+/*
+ * Charge the chunk, evicting for it. want: on whose behalf, or NULL. Return: 0 (charged); -EAGAIN (wait for an
+ * event or the retry timer); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change
+ * that by itself).
+ */
+int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
+	      bool is_demand);
+void recheck_pinned(struct scheduler *s, uint64_t now_ns);
+/* Drop every evictable chunk of an object. Return: bytes given back at once. */
+uint64_t object_evict_all(struct scheduler *s, struct object *object);
+/* Groups above a limit that was lowered, or above high, give something back. */
+void reclaim_over(struct scheduler *s, uint64_t now_ns);
+/* Take memory back that clients made appear in holes. */
+void drop_planted(struct scheduler *s);
+
+/* ---- scheduler_run.c ---- */
 
 /* Start whatever can be started. */
 void scheduler_pump(struct scheduler *s);
 void scheduler_tick_start(struct scheduler *s);
-/* Drop every evictable chunk of an object. Return: bytes given back at once. */
-uint64_t object_evict_all(struct scheduler *s, struct object *object);
-/* Frees an object without uses, now or when nothing of it moves any more. */
-void scheduler_object_drop(struct scheduler *s, struct object *object);
-void object_free_now(struct scheduler *s, struct object *object);
-/* A wait of a layer ends without an answer: the client gave up or is gone. */
-void layer_stop_waiting(struct scheduler *s, struct layer *layer);
-void queue_forget(struct chunk_queue *queue, const struct object *object);
-
 void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
 void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res);
 void pager_ready(void *owner);
 void scheduler_tick(struct loop_op *op, int res);
 void scheduler_retry(struct loop_op *op, int res);
-
-static inline struct scheduler_session *session_ss(struct session *session)
-{
-	return (struct scheduler_session *)(void *)session;
-}
 
 #endif

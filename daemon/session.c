@@ -32,19 +32,9 @@ void session_set_gone(session_gone_fn *fn, void *ctx)
 	gone_ctx = ctx;
 }
 
-struct residency_slot *session_slot(struct session *session, uint32_t slot)
+static const char *get_name(const struct scheduler_session *ss)
 {
-	return &session->table[slot];
-}
-
-struct gpu_client *session_gpu_client(struct session *session)
-{
-	return session->gpu_client;
-}
-
-const char *session_name(const struct session *session)
-{
-	return session->name;
+	return list_entry(ss, const struct session, ss)->name;
 }
 
 /* ---- ending ---- */
@@ -59,7 +49,7 @@ static void session_free(struct session *session)
 	loop_cancel(scheduler_loop(s), &session->reaper);
 	session_abort_open(session);
 	/* First the mappings: a client that lives on stops at closed chunks from now on. */
-	session->gpu_client = gpu_client_free(scheduler_gpu(s), session->gpu_client);
+	session->ss.gpu_client = gpu_client_free(scheduler_gpu(s), session->ss.gpu_client);
 	scheduler_session_del(s, &session->ss);
 	if (session->table)
 		munmap(session->table, session->table_bytes);
@@ -112,8 +102,9 @@ void session_fail(struct session *session, int error, const char *reason)
 	session_end(session);
 }
 
-void session_revoke(struct session *session, uint32_t slot, uint64_t deadline_ns)
+static void on_revoke(struct scheduler_session *ss, uint32_t slot, uint64_t deadline_ns)
 {
+	struct session *session = list_entry(ss, struct session, ss);
 	const struct {
 		struct vram_msg_hdr hdr;
 		struct vram_msg_revoke body;
@@ -128,6 +119,17 @@ void session_revoke(struct session *session, uint32_t slot, uint64_t deadline_ns
 	fd_send(session->fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
 
+static void on_fail(struct scheduler_session *ss, int error, const char *reason)
+{
+	session_fail(list_entry(ss, struct session, ss), error, reason);
+}
+
+static const struct scheduler_session_ops session_ops = {
+	.revoke = on_revoke,
+	.fail = on_fail,
+	.name = get_name,
+};
+
 void sessions_stop(struct scheduler *s, const char *reason)
 {
 	struct scheduler_session *ss;
@@ -138,7 +140,7 @@ void sessions_stop(struct scheduler *s, const char *reason)
 
 		next = at->next;
 		ss = list_entry(at, struct scheduler_session, node);
-		session = (struct session *)(void *)ss;
+		session = list_entry(ss, struct session, ss);
 		session_fail(session, -ESHUTDOWN, reason);
 		session_free(session);
 	}
@@ -548,6 +550,7 @@ int session_new(struct scheduler *s, int fd, const struct ucred *peer, int pidfd
 	session->scheduler = s;
 	session->fd = fd;
 	session->gid = peer->gid;
+	session->ss.ops = &session_ops;
 	session->ss.pid = peer->pid;
 	session->ss.uid = peer->uid;
 	session->ss.pidfd = pidfd;

@@ -108,7 +108,8 @@ static void finish_open(struct session *session, const struct vram_msg_hdr *hdr,
 	if (n_extents && object->kind == POLICY_MODEL)
 		r = object_declare_order(object, extents, n_extents);
 	if (r == 0 && slots && n_layers)
-		r = use_set_layers(use, extents, n_extents, n_layers, (uint32_t)base);
+		r = use_set_layers(use, extents, n_extents, n_layers, session->table,
+				   (uint32_t)base);
 	if (r == 0)
 		r = gpu_object_client_fd(object->mem, &fd);
 	if (r < 0) {
@@ -393,13 +394,13 @@ void session_uffd(struct session *session, const struct vram_msg_hdr *hdr, int *
 {
 	int fd = fds[0], r;
 
-	if (session->gpu_client) {
+	if (session->ss.gpu_client) {
 		session_refuse(session, hdr, -EEXIST, "a second userfaultfd");
 		return;
 	}
 	fds[0] = -1; /* taken */
 	r = gpu_client_new(scheduler_gpu(session->scheduler), fd, &gpu_events, session,
-			   &session->gpu_client);
+			   &session->ss.gpu_client);
 	if (r < 0)
 		session_refuse(session, hdr, r, "the descriptor is not a non-blocking userfaultfd");
 	else
@@ -425,12 +426,12 @@ void session_map(struct session *session, const struct vram_msg_hdr *hdr,
 	struct use *use = find_use(session, msg->object);
 	int r;
 
-	if (!use || !session->gpu_client || msg->pad) {
+	if (!use || !session->ss.gpu_client || msg->pad) {
 		session_refuse(session, hdr, use ? -EINVAL : -ENOENT,
 			       use ? "MAP needs a userfaultfd first" : "no such object");
 		return;
 	}
-	r = gpu_client_map(session->gpu_client, use->object->mem, msg->addr, msg->length,
+	r = gpu_client_map(session->ss.gpu_client, use->object->mem, msg->addr, msg->length,
 			   msg->offset);
 	if (r < 0) {
 		session_refuse(session, hdr, r, map_error(r));
@@ -445,11 +446,11 @@ void session_unmap(struct session *session, const struct vram_msg_hdr *hdr,
 {
 	struct use *use = find_use(session, msg->object);
 
-	if (!use || !session->gpu_client) {
+	if (!use || !session->ss.gpu_client) {
 		session_refuse(session, hdr, -ENOENT, "no such object or mapping");
 		return;
 	}
-	gpu_client_unmap(session->gpu_client, use->object->mem, msg->addr, msg->length);
+	gpu_client_unmap(session->ss.gpu_client, use->object->mem, msg->addr, msg->length);
 	session_reply(session, hdr, NULL, 0, -1);
 }
 

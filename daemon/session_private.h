@@ -34,14 +34,15 @@ struct session {
 	struct loop_op reaper;
 	struct residency_slot *table;
 	uint64_t table_bytes;
-	struct gpu_client *gpu_client; /* NULL until UFFD */
-	struct opening *opening;       /* NULL: none */
+	struct opening *opening; /* NULL: none */
 	uint32_t next_object;
 	uint32_t n_objects;
 	uint64_t registered_bytes; /* of all objects */
 	uint64_t revoked_until_ns;
 };
 
+/* Ends the session after the loop's turn; the reason is logged and sent. */
+void session_fail(struct session *session, int error, const char *reason);
 /* fd (may be -1) is taken. */
 void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
 		   size_t len, int fd);

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Making room: charges, victims, and what keeps a victim from going.
+ *
+ * A chunk goes when its charge is needed by another. Which one, the policy says for the device as a
+ * whole; a group that stands at a limit of its own gives up what it needs last itself. A chunk that
+ * cannot go now (pinned, or a buffer's that finds no place in swap) is set aside: the policy does
+ * not offer it again until recheck_pinned() finds it free.
+ */
+#include "daemon/scheduler.h"
+
+#include <errno.h>
+
+#include "common/err.h"
+#include "daemon/log.h"
+#include "daemon/scheduler_private.h"
+
+/* Victims to be tried for one chunk before others get their turn. */
+#define VICTIM_TRIES 64
+
+void refresh_evictable(struct object *object, uint32_t chunk)
+{
+	const struct chunk *c = &object->chunks[chunk];
+
+	policy_evictable(object->policy, chunk,
+			 c->state == CHUNK_RESIDENT && c->holds == 0 &&
+				 !(c->flags & CHUNK_PINNED) && !object->pinned);
+}
+
+void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk)
+{
+	uint32_t len = gpu_chunk_len(object->mem, chunk);
+	struct use *use;
+
+	policy_resident(object->policy, chunk, false);
+	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, len);
+	object->resident_bytes -= len;
+	object->evicted_bytes += len;
+	s->evicted_bytes += len;
+	list_for_each(use, &object->uses, in_object)
+		use->session->evicted_bytes += len;
+}
+
+/* Not now: look again in a moment. */
+void set_aside(struct scheduler *s, struct object *object, uint32_t chunk)
+{
+	struct chunk *c = &object->chunks[chunk];
+	const struct chunk_ref ref = { .object = object, .chunk = chunk, .since_ns = loop_now() };
+
+	if (c->flags & CHUNK_PINNED || queue_push(&s->pinned, &ref) < 0)
+		return;
+	c->flags |= CHUNK_PINNED;
+	refresh_evictable(object, chunk);
+}
+
+/* Return: 0 (gone), 1 (on its way out), -EBUSY (cannot go now), -EAGAIN (later). */
+static int evict(struct scheduler *s, struct object *object, uint32_t chunk)
+{
+	int r = pager_may_evict(s->pager, object, chunk);
+
+	if (r == -EAGAIN)
+		return r;
+	if (r == 0)
+		r = object_claim_chunk(object, chunk);
+	if (r < 0) {
+		set_aside(s, object, chunk);
+		return -EBUSY;
+	}
+	r = pager_evict(s->pager, object, chunk);
+	if (r == 0) {
+		chunk_gone(s, object, chunk);
+	} else if (r < 0) {
+		object_chunk_arrived(object, chunk);
+		if (r == -EAGAIN)
+			return r;
+		set_aside(s, object, chunk);
+		return -EBUSY;
+	} else {
+		refresh_evictable(object, chunk);
+	}
+	return r;
+}
+
+/* A chunk of an object that nobody uses, the longest unused first. */
+static bool find_unused(struct scheduler *s, struct object **out_object, uint32_t *out_chunk)
+{
+	struct object *object, *best = NULL;
+
+	list_for_each(object, &s->objects, node)
+		if (list_is_empty(&object->uses) && object->resident_bytes && !object->n_moving &&
+		    !object->pinned && (!best || object->unused_since_ns < best->unused_since_ns))
+			best = object;
+	if (!best)
+		return false;
+	for (uint32_t c = best->mem->n_chunks; c-- > 0;) {
+		if (best->chunks[c].state != CHUNK_RESIDENT || best->chunks[c].flags & CHUNK_PINNED)
+			continue;
+		*out_object = best;
+		*out_chunk = c;
+		return true;
+	}
+	return false;
+}
+
+/* Only chunks that nobody outside the group uses: taking others would not help the group's books. */
+static bool used_by_group_only(struct scheduler *s, const struct object *object,
+			       const struct arbiter_group *group)
+{
+	const struct use *use;
+
+	if (list_is_empty(&object->uses))
+		return false;
+	list_for_each(use, &object->uses, in_object)
+		if (arbiter_is_member(s->arbiter, use->session->id, group) != 1)
+			return false;
+	return true;
+}
+
+static bool used_by_group(struct scheduler *s, const struct object *object,
+			  const struct arbiter_group *group)
+{
+	const struct use *use;
+
+	list_for_each(use, &object->uses, in_object)
+		if (arbiter_is_member(s->arbiter, use->session->id, group) == 1)
+			return true;
+	return false;
+}
+
+/* The latest needed chunk of an object that may go. */
+static void latest_of(struct object *object, uint64_t now_ns, struct chunk_ref *best,
+		      uint64_t *best_ns)
+{
+	for (uint32_t c = 0; c < object->mem->n_chunks; c++) {
+		const struct chunk *chunk = &object->chunks[c];
+		uint64_t next_ns;
+
+		if (chunk->state != CHUNK_RESIDENT || chunk->holds || chunk->flags & CHUNK_PINNED)
+			continue;
+		next_ns = policy_next_use(object->policy, c, now_ns);
+		if (best->object && next_ns <= *best_ns)
+			continue;
+		*best = (struct chunk_ref){ .object = object, .chunk = c };
+		*best_ns = next_ns;
+	}
+}
+
+/*
+ * A group stands at its limit: what it needs last goes, objects of its own before those that it shares.
+ * This walks the group's chunks: a group at its limit pays for its own evictions.
+ * Return: 0, or -EAGAIN if nothing of it can go now.
+ */
+static int victim_in_group(struct scheduler *s, const struct arbiter_group *group, uint64_t now_ns,
+			   struct chunk_ref *out)
+{
+	struct chunk_ref best = { 0 };
+	struct object *object;
+	uint64_t best_ns = 0;
+
+	list_for_each(object, &s->objects, node)
+		if (!object->pinned && used_by_group_only(s, object, group))
+			latest_of(object, now_ns, &best, &best_ns);
+	if (!best.object)
+		list_for_each(object, &s->objects, node)
+			if (!object->pinned && used_by_group(s, object, group))
+				latest_of(object, now_ns, &best, &best_ns);
+	*out = best;
+	return best.object ? 0 : -EAGAIN;
+}
+
+/*
+ * Charge the chunk, evicting for it. Return: 0 (charged); -EAGAIN (wait for an event or the retry
+ * timer); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change that by itself).
+ */
+int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
+	      bool is_demand)
+{
+	uint32_t len = gpu_chunk_len(object->mem, chunk);
+	uint64_t now = loop_now();
+
+	for (int tries = 0; tries < VICTIM_TRIES; tries++) {
+		struct arbiter_group group;
+		struct policy_victim victim;
+		struct chunk_ref ref;
+		int r, refused;
+
+		refused =
+			arbiter_share_charge(s->arbiter, object->share, ARBITER_VRAM, len, &group);
+		if (refused == 0)
+			return 0;
+		if (refused == -EDQUOT) {
+			r = victim_in_group(s, &group, now, &ref);
+			if (r < 0)
+				return s->pinned.n || !pager_is_idle(s->pager) ? -EAGAIN : refused;
+			/* Ahead of need only for something that is needed later still. */
+			if (!is_demand && policy_next_use(ref.object->policy, ref.chunk, now) <=
+						  policy_next_use(object->policy, chunk, now))
+				return -EAGAIN;
+		} else if (refused != -ENOSPC) {
+			return refused;
+		} else if (!find_unused(s, &ref.object, &ref.chunk)) {
+			r = policy_victim(s->policy, now, object->policy, chunk,
+					  want ? want->policy : NULL, is_demand, &victim);
+			if (r == -ENOSPC)
+				return s->pinned.n ? -EAGAIN : refused;
+			if (r < 0)
+				return r;
+			ref.object = policy_object_owner(victim.obj);
+			ref.chunk = victim.chunk;
+		}
+		r = evict(s, ref.object, ref.chunk);
+		if (r == -EAGAIN || r == 1)
+			return -EAGAIN;
+	}
+	return -EAGAIN;
+}
+
+/* The client of a layer over this chunk that is pinned longest, if it must be asked to let go. */
+static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64_t now_ns)
+{
+	uint64_t timeout = s->config->limits.pin_timeout;
+	struct use *use;
+
+	if (!timeout || now_ns - ref->since_ns < timeout / 2)
+		return;
+	list_for_each(use, &ref->object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[ref->chunk];
+		     i < use->chunk_first[ref->chunk + 1]; i++) {
+			struct layer *layer = &use->layers[use->chunk_layers[i]];
+			uint32_t slot = layer_slot(layer);
+
+			if (residency_pins(layer_residency(layer)) == 0 || layer->waiting)
+				continue;
+			if (now_ns - ref->since_ns >= timeout)
+				use->session->ops->fail(
+					use->session, -ETIMEDOUT,
+					"layers stayed pinned longer than limits.pin_timeout "
+					"while others waited");
+			else
+				use->session->ops->revoke(use->session, slot,
+							  ref->since_ns + timeout);
+			return;
+		}
+	}
+}
+
+/* Chunks that were pinned: those that are free now may be evicted again. */
+void recheck_pinned(struct scheduler *s, uint64_t now_ns)
+{
+	uint32_t n = s->pinned.n;
+
+	while (n-- > 0) {
+		struct chunk_ref ref = *queue_at(&s->pinned, 0);
+		struct chunk *c = &ref.object->chunks[ref.chunk];
+		bool pinned = false;
+		struct use *use;
+
+		queue_pop(&s->pinned);
+		list_for_each(use, &ref.object->uses, in_object) {
+			if (!use->n_layers)
+				continue;
+			for (uint32_t i = use->chunk_first[ref.chunk];
+			     !pinned && i < use->chunk_first[ref.chunk + 1]; i++) {
+				const struct layer *layer = &use->layers[use->chunk_layers[i]];
+
+				pinned = residency_pins(layer_residency(layer)) != 0;
+			}
+		}
+		if (pinned && c->state == CHUNK_RESIDENT) {
+			if (s->blocked)
+				revoke_pins(s, &ref, now_ns);
+			queue_push(&s->pinned, &ref);
+			continue;
+		}
+		c->flags &= (uint8_t)~CHUNK_PINNED;
+		refresh_evictable(ref.object, ref.chunk);
+	}
+}
+
+uint64_t object_evict_all(struct scheduler *s, struct object *object)
+{
+	uint64_t before = object->resident_bytes;
+
+	for (uint32_t c = 0; c < object->mem->n_chunks; c++)
+		if (object->chunks[c].state == CHUNK_RESIDENT && !object->chunks[c].holds)
+			evict(s, object, c);
+	return before - object->resident_bytes;
+}
+
+/* A client that unregisters its mapping and reads makes zero pages appear in holes. They cost memory that
+ * nobody is charged for: take it back. */
+void drop_planted(struct scheduler *s)
+{
+	struct object *object;
+
+	list_for_each(object, &s->objects, node) {
+		uint64_t memory = gpu_object_memory(object->mem);
+
+		if (memory <= object->resident_bytes + object->mem->chunk_bytes)
+			continue;
+		for (uint32_t c = 0; c < object->mem->n_chunks; c++)
+			if (object->chunks[c].state == CHUNK_ABSENT)
+				gpu_chunk_drop(object->mem, c, 1);
+	}
+}
+
+/* Groups above a limit that was lowered, or above high: take something back. */
+void reclaim_over(struct scheduler *s, uint64_t now_ns)
+{
+	struct arbiter_over over[4];
+	int n = arbiter_over(s->arbiter, s->dev, ARBITER_VRAM, over, 4);
+
+	for (int i = 0; i < n && i < 4; i++) {
+		uint64_t excess = over[i].over_max > over[i].over_high ? over[i].over_max :
+									 over[i].over_high;
+		struct chunk_ref ref;
+
+		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes)
+			if (victim_in_group(s, &over[i].group, now_ns, &ref) < 0 ||
+			    evict(s, ref.object, ref.chunk) == -EAGAIN)
+				break;
+	}
+}

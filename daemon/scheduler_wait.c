@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who waits for what: a thread at a closed chunk, a client for a layer.
+ *
+ * A layer that is waited for holds its chunks, so that those which are there stay until the rest has come.
+ * Several such layers could each hold part of a budget that suffices for one of them. Then the
+ * youngest is parked: it gives up its hold, and takes it again when an older one was served.
+ */
+#include "daemon/scheduler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "common/proto.h"
+#include "daemon/log.h"
+#include "daemon/scheduler_private.h"
+
+void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
+{
+	ss->active_ns = now_ns;
+	if (!ss->running) {
+		ss->running = true;
+		arbiter_run(s->arbiter, ss->id, s->dev, now_ns);
+	}
+}
+
+void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
+{
+	arbiter_stall_begin(s->arbiter, ss->id, s->dev, now_ns);
+	if (ss->n_stalls++ == 0)
+		ss->stall_since_ns = now_ns;
+	ss->running = true;
+	ss->faults++;
+	s->faults++;
+}
+
+void stall_end(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
+{
+	arbiter_stall_end(s->arbiter, ss->id, s->dev, now_ns);
+	if (--ss->n_stalls == 0)
+		ss->stall_ns += now_ns - ss->stall_since_ns;
+}
+
+void make_active(struct scheduler *s, struct use *use)
+{
+	if (!list_is_linked(&use->active))
+		list_add_tail(&use->active, &s->active);
+}
+
+void demand(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns)
+{
+	struct chunk *c = &object->chunks[chunk];
+	const struct chunk_ref ref = { .object = object, .chunk = chunk, .since_ns = now_ns };
+
+	c->flags &= (uint8_t)~CHUNK_PREFETCH;
+	if (c->state != CHUNK_ABSENT || (c->flags & CHUNK_QUEUED))
+		return;
+	/* Out of memory: the tick looks for waits that nothing serves. */
+	if (queue_push(&s->demands, &ref) == 0)
+		c->flags |= CHUNK_QUEUED;
+}
+
+void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
+{
+	struct scheduler_session *ss = use->session;
+	struct object *object = use->object;
+	uint64_t now = loop_now();
+
+	session_active(s, ss, now);
+	policy_touch(use->policy, chunk, now);
+	make_active(s, use);
+	if (object->chunks[chunk].state == CHUNK_RESIDENT) {
+		use_open_chunk(use, chunk);
+	} else if (!use_is_waiting(use, chunk)) {
+		use->waiting[chunk / 8] |= (uint8_t)(1u << (chunk % 8));
+		use->n_waiting++;
+		stall_begin(s, ss, now);
+		demand(s, object, chunk, now);
+	}
+	scheduler_pump(s);
+}
+
+static void touch_layer(struct layer *layer, uint64_t now_ns)
+{
+	struct use *use = layer->use;
+
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			policy_touch(use->policy, c, now_ns);
+	}
+}
+
+static void for_each_chunk(struct scheduler *s, struct layer *layer,
+			   void (*fn)(struct scheduler *s, struct object *object, uint32_t chunk,
+				      uint64_t now_ns),
+			   uint64_t now_ns)
+{
+	struct use *use = layer->use;
+
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			fn(s, use->object, c, now_ns);
+	}
+}
+
+static void refresh(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns)
+{
+	(void)s;
+	(void)now_ns;
+	refresh_evictable(object, chunk);
+}
+
+static uint64_t layer_bytes(const struct layer *layer)
+{
+	uint64_t n = 0;
+
+	for (uint32_t j = 0; j < layer->n_runs; j++)
+		n += layer->use->runs[layer->first_run + j].n;
+	return n * layer->use->object->mem->chunk_bytes;
+}
+
+/* Under pressure the first use of a layer that was loaded shall be told: it is the reading position. */
+void complete_layer(struct layer *layer)
+{
+	struct object *object = layer->use->object;
+	struct residency_slot *slot = layer_residency(layer);
+
+	if (object->resident_bytes < object->mem->map_bytes)
+		residency_set_notify(slot, &layer->shadow);
+	else
+		residency_clear_notify(slot, &layer->shadow);
+	layer_make_resident(layer);
+}
+
+static void unpark(struct scheduler *s)
+{
+	struct layer *layer, *tmp;
+	uint64_t now = loop_now();
+
+	list_for_each_safe(layer, tmp, &s->parked, node) {
+		list_move_tail(&layer->node, &s->waiting);
+		layer->parked = false;
+		layer_hold(layer);
+		for_each_chunk(s, layer, refresh, now);
+		for_each_chunk(s, layer, demand, now);
+	}
+}
+
+void layer_stop_waiting(struct scheduler *s, struct layer *layer)
+{
+	list_del(&layer->node);
+	if (!layer->parked) {
+		layer_unhold(layer);
+		for_each_chunk(s, layer, refresh, 0);
+	}
+	layer->waiting = false;
+	layer->parked = false;
+	stall_end(s, layer->use->session, loop_now());
+	unpark(s);
+}
+
+void serve_layer(struct scheduler *s, struct layer *layer)
+{
+	complete_layer(layer);
+	layer_stop_waiting(s, layer);
+}
+
+void refuse_layer(struct scheduler *s, struct layer *layer, int error)
+{
+	layer_fail(layer, error);
+	if (layer->waiting)
+		layer_stop_waiting(s, layer);
+}
+
+void scheduler_acquire(struct scheduler *s, struct layer *layer)
+{
+	struct scheduler_session *ss = layer->use->session;
+	uint64_t now = loop_now();
+
+	session_active(s, ss, now);
+	/* A request and the answer to an earlier one may cross. */
+	if (layer->waiting || residency_state(&layer->shadow) == RESIDENCY_RESIDENT)
+		return;
+	touch_layer(layer, now);
+	make_active(s, layer->use);
+	if (residency_state(&layer->shadow) != RESIDENCY_LOADING)
+		residency_begin_load(layer_residency(layer), &layer->shadow);
+	if (layer_bytes(layer) > s->gpu->budget_bytes) {
+		layer_fail(layer, -ENOSPC);
+		return;
+	}
+	layer->waiting = true;
+	layer->since_ns = now;
+	list_add_tail(&layer->node, &s->waiting);
+	layer_hold(layer);
+	for_each_chunk(s, layer, refresh, now);
+	stall_begin(s, ss, now);
+	if (layer->missing == 0)
+		serve_layer(s, layer);
+	else
+		for_each_chunk(s, layer, demand, now);
+	scheduler_pump(s);
+}
+
+void scheduler_cancel(struct scheduler *s, struct layer *layer)
+{
+	if (!layer->waiting)
+		return;
+	residency_cancel_load(layer_residency(layer), &layer->shadow);
+	layer_stop_waiting(s, layer);
+	scheduler_pump(s);
+}
+
+void scheduler_used(struct scheduler *s, struct layer *layer)
+{
+	uint64_t now = loop_now();
+
+	session_active(s, layer->use->session, now);
+	residency_clear_notify(layer_residency(layer), &layer->shadow);
+	touch_layer(layer, now);
+	make_active(s, layer->use);
+	scheduler_pump(s);
+}
+
+void scheduler_wish(struct scheduler *s, struct layer *layer)
+{
+	/* The policy loads ahead by itself; a wish only says where the client is about to be. */
+	session_active(s, layer->use->session, loop_now());
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &layer->use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++) {
+			struct chunk *chunk = &layer->use->object->chunks[c];
+
+			if (chunk->state == CHUNK_ABSENT && !(chunk->flags & CHUNK_QUEUED)) {
+				demand(s, layer->use->object, c, loop_now());
+				chunk->flags |= CHUNK_PREFETCH;
+			}
+		}
+	}
+	scheduler_pump(s);
+}
+
+void scheduler_pass(struct scheduler *s, struct use *use, uint32_t kind)
+{
+	uint64_t now = loop_now();
+
+	switch (kind) {
+	case VRAM_PASS_IDLE:
+		policy_user_idle(use->policy, now);
+		return;
+	case VRAM_PASS_PREFILL:
+		policy_user_pass(use->policy, POLICY_PASS_PREFILL);
+		break;
+	case VRAM_PASS_DECODE:
+		policy_user_pass(use->policy, POLICY_PASS_DECODE);
+		break;
+	default:
+		policy_user_pass(use->policy, POLICY_PASS_UNKNOWN);
+		break;
+	}
+	session_active(s, use->session, now);
+}
+
+bool serve_chunk(struct scheduler *s, struct object *object, uint32_t chunk)
+{
+	bool served = false;
+	struct use *use;
+
+	list_for_each(use, &object->uses, in_object) {
+		if (use_is_waiting(use, chunk)) {
+			use->waiting[chunk / 8] &= (uint8_t) ~(1u << (chunk % 8));
+			use->n_waiting--;
+			use_open_chunk(use, chunk);
+			stall_end(s, use->session, loop_now());
+			served = true;
+		}
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++) {
+			struct layer *layer = &use->layers[use->chunk_layers[i]];
+
+			if (layer->missing)
+				continue;
+			if (layer->waiting) {
+				serve_layer(s, layer);
+				served = true;
+			} else if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT) {
+				complete_layer(layer);
+			}
+		}
+	}
+	return served;
+}
+
+void refuse_chunk_layers(struct scheduler *s, struct object *object, uint32_t chunk, int error)
+{
+	struct use *use;
+
+	list_for_each(use, &object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++)
+			if (use->layers[use->chunk_layers[i]].waiting)
+				refuse_layer(s, &use->layers[use->chunk_layers[i]], error);
+	}
+}
+
+/* Threads get what the kernel gives them when a mapped file cannot be read. */
+void refuse_chunk(struct scheduler *s, struct object *object, uint32_t chunk, int error)
+{
+	struct use *use;
+
+	refuse_chunk_layers(s, object, chunk, error);
+	list_for_each(use, &object->uses, in_object) {
+		struct scheduler_session *ss = use->session;
+
+		if (!use_is_waiting(use, chunk))
+			continue;
+		use->waiting[chunk / 8] &= (uint8_t) ~(1u << (chunk % 8));
+		use->n_waiting--;
+		stall_end(s, ss, loop_now());
+		log_warn_limited(
+			"session %llu (pid %d): a page of %s cannot be loaded (%s): SIGBUS",
+			(unsigned long long)ss->id, (int)ss->pid, object->name, err_name(error));
+		if (ss->pidfd >= 0)
+			syscall(SYS_pidfd_send_signal, ss->pidfd, SIGBUS, NULL, 0);
+	}
+}
+
+/* Is this chunk still wanted by anybody who waits? */
+bool is_wanted(const struct object *object, uint32_t chunk)
+{
+	const struct use *use;
+
+	if (object->chunks[chunk].holds)
+		return true;
+	list_for_each(use, &object->uses, in_object)
+		if (use_is_waiting(use, chunk))
+			return true;
+	return false;
+}
+
+/* Demands found no room and nothing moves: the youngest layer that waits gives up what it holds. */
+bool park_youngest(struct scheduler *s)
+{
+	struct layer *first = list_first(&s->waiting, struct layer, node);
+	struct layer *last = list_last(&s->waiting, struct layer, node);
+
+	if (!last || first == last)
+		return false;
+	list_move_tail(&last->node, &s->parked);
+	last->parked = true;
+	layer_unhold(last);
+	for_each_chunk(s, last, refresh, 0);
+	return true;
+}
+
+void time_out_waits(struct scheduler *s, uint64_t now_ns)
+{
+	uint64_t timeout = s->config->limits.wait_timeout;
+	struct list_node *lists[] = { &s->waiting, &s->parked };
+	struct layer *layer, *tmp;
+
+	if (!timeout)
+		return;
+	for (int i = 0; i < 2; i++)
+		list_for_each_safe(layer, tmp, lists[i], node)
+			if (now_ns - layer->since_ns > timeout) {
+				refuse_layer(s, layer, -ETIMEDOUT);
+				/* Others may have moved between the lists: the rest next time. */
+				return;
+			}
+}
