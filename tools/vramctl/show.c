@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE 1
+#include "show.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/size.h"
+#include "table.h"
+
+#define N(array) (sizeof(array) / sizeof((array)[0]))
+#define NS_PER_S 1e9
+#define US_PER_S 1e6
+
+/* ---- reading answers --------------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text && *text ? text : "-";
+}
+
+static uint64_t number_of(const json_t *object, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void cell_size(struct table *table, const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+	char text[SIZE_TEXT_MAX];
+
+	if (json_is_integer(value))
+		table_cell(table, "%s", size_format(text, (uint64_t)json_integer_value(value)));
+	else
+		table_cell(table, "%s", json_is_string(value) ? json_string_value(value) : "-");
+}
+
+static void cell_number(struct table *table, const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+
+	if (json_is_integer(value))
+		table_cell(table, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	else
+		table_cell(table, "-");
+}
+
+/* "43%" of the whole, to see at a glance what is in. */
+static void cell_percent(struct table *table, const json_t *object, const char *key,
+			 const char *whole)
+{
+	uint64_t all = number_of(object, whole);
+
+	if (all > 0)
+		table_cell(table, "%.0f%%", 100.0 * (double)number_of(object, key) / (double)all);
+	else
+		table_cell(table, "-");
+}
+
+static void cell_seconds(struct table *table, double seconds)
+{
+	table_cell(table, seconds > 0 && seconds < 0.1 ? "%.4fs" : "%.1fs", seconds);
+}
+
+void show_add_users(json_t *answer)
+{
+	const char *subject, *key;
+	const struct passwd *user;
+	json_t *value, *uid;
+	char *end;
+	size_t i;
+	uid_t id;
+
+	json_array_foreach(answer, i, value)
+		show_add_users(value);
+	if (!json_is_object(answer))
+		return;
+	json_object_foreach(answer, key, value)
+		show_add_users(value);
+	uid = json_object_get(answer, "uid");
+	subject = json_string_value(json_object_get(answer, "subject"));
+	if (json_is_integer(uid)) {
+		id = (uid_t)json_integer_value(uid);
+	} else if (subject && !strncmp(subject, "user:", 5)) {
+		id = (uid_t)strtoul(subject + 5, &end, 10);
+		if (*end)
+			return;
+	} else {
+		return;
+	}
+	user = getpwuid(id);
+	if (user)
+		json_object_set_new(answer, "user", json_string(user->pw_name));
+	else
+		json_object_set_new(answer, "user", json_sprintf("%u", id));
+}
+
+/* ---- tables ------------------------------------------------------------------------------------ */
+
+static void device_rows(struct table *table, const json_t *answer)
+{
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "devices"), i, device) {
+		table_cell(table, "%s", text_of(device, "name"));
+		table_cell(table, "%s", text_of(device, "backend"));
+		cell_size(table, device, "budget_bytes");
+		cell_size(table, device, "resident_bytes");
+		cell_percent(table, device, "resident_bytes", "budget_bytes");
+		cell_size(table, device, "peak_bytes");
+	}
+}
+
+void show_status(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "DEVICE", false },  { "BACKEND", false }, { "BUDGET", true },
+		{ "RESIDENT", true }, { "USE", true },	    { "PEAK", true },
+	};
+	char in[SIZE_TEXT_MAX], out[SIZE_TEXT_MAX], evicted[SIZE_TEXT_MAX];
+	struct table table;
+
+	printf("vramd %s, pid %" PRIu64 ", %s; ledger: %s; sessions: %" PRIu64 "\n",
+	       text_of(answer, "version"), number_of(answer, "pid"),
+	       json_is_true(json_object_get(answer, "private")) ? "private" : "of the system",
+	       text_of(answer, "ledger"), number_of(answer, "sessions"));
+	printf("paged in %s, paged out %s, evicted %s; %" PRIu64 " faults waited %.1fs\n\n",
+	       size_format(in, number_of(answer, "paged_in_bytes")),
+	       size_format(out, number_of(answer, "paged_out_bytes")),
+	       size_format(evicted, number_of(answer, "evicted_bytes")),
+	       number_of(answer, "faults"), (double)number_of(answer, "stall_ns") / NS_PER_S);
+	table_init(&table, columns, N(columns));
+	device_rows(&table, answer);
+	table_print(&table, stdout);
+	table_deinit(&table);
+}
+
+void show_devices(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "DEVICE", false }, { "BACKEND", false }, { "TIER", false },
+		{ "SIZE", true },    { "USED", true },	   { "USE", true },
+		{ "PEAK", true },    { "INFLIGHT", true }, { "PAGES", false },
+	};
+	static const struct {
+		const char *tier, *size, *used;
+	} tiers[] = {
+		{ "host", "host_budget_bytes", "host_used_bytes" },
+		{ "disk", "swap_size_bytes", "swap_used_bytes" },
+	};
+	const json_t *device;
+	struct table table;
+	size_t i, t;
+
+	table_init(&table, columns, N(columns));
+	json_array_foreach(json_object_get(answer, "devices"), i, device) {
+		table_cell(&table, "%s", text_of(device, "name"));
+		table_cell(&table, "%s", text_of(device, "backend"));
+		table_cell(&table, "vram");
+		cell_size(&table, device, "budget_bytes");
+		cell_size(&table, device, "resident_bytes");
+		cell_percent(&table, device, "resident_bytes", "budget_bytes");
+		cell_size(&table, device, "peak_bytes");
+		cell_size(&table, device, "inflight_bytes");
+		table_cell(&table,
+			   json_is_true(json_object_get(device, "huge_pages")) ? "huge" : "4K");
+		for (t = 0; t < N(tiers); t++) {
+			if (number_of(device, tiers[t].size) == 0)
+				continue;
+			table_cell(&table, "%s", text_of(device, "name"));
+			table_cell(&table, "%s", text_of(device, "backend"));
+			table_cell(&table, "%s", tiers[t].tier);
+			cell_size(&table, device, tiers[t].size);
+			cell_size(&table, device, tiers[t].used);
+			cell_percent(&table, device, tiers[t].used, tiers[t].size);
+			table_cell(&table, "-");
+			table_cell(&table, "-");
+			table_cell(&table, "-");
+		}
+	}
+	table_print(&table, stdout);
+	table_deinit(&table);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+/* What the peer may not see in detail. */
+static void show_others(const json_t *answer, const char *what)
+{
+	const json_t *others = json_object_get(answer, "others");
+	char resident[SIZE_TEXT_MAX];
+
+	if (!others || number_of(others, what) == 0)
+		return;
+	printf("and %" PRIu64 " %s of other users, %s resident\n", number_of(others, what), what,
+	       size_format(resident, number_of(others, "resident_bytes")));
+}
+
+void show_clients(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "ID", true },	    { "PID", true },	 { "USER", false },    { "COMMAND", false },
+		{ "NAME", false },  { "TOTAL", true },	 { "RESIDENT", true }, { "CHARGED", true },
+		{ "LOADED", true }, { "EVICTED", true }, { "FAULTS", true },   { "WAITED", true },
+	};
+	const char *command;
+	const json_t *client;
+	struct table table;
+	size_t i;
+
+	table_init(&table, columns, N(columns));
+	json_array_foreach(json_object_get(answer, "clients"), i, client) {
+		cell_number(&table, client, "id");
+		cell_number(&table, client, "pid");
+		table_cell(&table, "%s", text_of(client, "user"));
+		command = text_of(client, "exe");
+		table_cell(&table, "%s",
+			   strcmp(command, "-") != 0 ? base_name(command) :
+						       text_of(client, "comm"));
+		table_cell(&table, "%s", text_of(client, "name"));
+		cell_size(&table, client, "total_bytes");
+		cell_size(&table, client, "resident_bytes");
+		cell_size(&table, client, "charged_bytes");
+		cell_size(&table, client, "loaded_bytes");
+		cell_size(&table, client, "evicted_bytes");
+		cell_number(&table, client, "faults");
+		cell_seconds(&table, (double)number_of(client, "stall_ns") / NS_PER_S);
+	}
+	table_print(&table, stdout);
+	table_deinit(&table);
+	show_others(answer, "clients");
+}
+
+void show_models(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "NAME", false },    { "KIND", false },  { "SIZE", true },
+		{ "RESIDENT", true }, { "IN", true },	  { "CHUNK", true },
+		{ "CLIENTS", true },  { "LOADED", true }, { "EVICTED", true },
+	};
+	const json_t *model;
+	struct table table;
+	size_t i;
+
+	table_init(&table, columns, N(columns));
+	json_array_foreach(json_object_get(answer, "models"), i, model) {
+		table_cell(&table, "%s", text_of(model, "name"));
+		table_cell(&table, "%s", text_of(model, "kind"));
+		cell_size(&table, model, "size_bytes");
+		cell_size(&table, model, "resident_bytes");
+		cell_percent(&table, model, "resident_bytes", "size_bytes");
+		cell_size(&table, model, "chunk_bytes");
+		cell_number(&table, model, "clients");
+		cell_size(&table, model, "loaded_bytes");
+		cell_size(&table, model, "evicted_bytes");
+	}
+	table_print(&table, stdout);
+	table_deinit(&table);
+	show_others(answer, "models");
+}
+
+/* "user:ann" for "user:1000". */
+static void cell_subject(struct table *table, const json_t *object)
+{
+	const char *user = json_string_value(json_object_get(object, "user"));
+
+	if (user)
+		table_cell(table, "user:%s", user);
+	else
+		table_cell(table, "%s", text_of(object, "subject"));
+}
+
+void show_limits(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "SUBJECT", false }, { "TIER", false },   { "USAGE", true }, { "PEAK", true },
+		{ "MIN", true },      { "LOW", true },	   { "HIGH", true },  { "MAX", true },
+		{ "WEIGHT", true },   { "REFUSED", true },
+	};
+	const json_t *limit;
+	struct table table;
+	size_t i;
+
+	table_init(&table, columns, N(columns));
+	json_array_foreach(json_object_get(answer, "limits"), i, limit) {
+		cell_subject(&table, limit);
+		table_cell(&table, "%s", text_of(limit, "tier"));
+		cell_size(&table, limit, "usage_bytes");
+		cell_size(&table, limit, "peak_bytes");
+		cell_size(&table, limit, "min");
+		cell_size(&table, limit, "low");
+		cell_size(&table, limit, "high");
+		cell_size(&table, limit, "max");
+		cell_number(&table, limit, "weight");
+		cell_number(&table, limit, "refused");
+	}
+	table_print(&table, stdout);
+	table_deinit(&table);
+}
+
+static void pressure_rows(struct table *table, const json_t *list, const char *prefix)
+{
+	static const char *const kinds[] = { "some", "full" };
+	static const char *const averages[] = { "avg10", "avg60", "avg300" };
+	const json_t *row, *pressure;
+	size_t i, kind, a;
+
+	json_array_foreach(list, i, row) {
+		for (kind = 0; kind < N(kinds); kind++) {
+			pressure = json_object_get(row, kinds[kind]);
+			if (prefix)
+				table_cell(table, "%s%s", prefix, text_of(row, "name"));
+			else
+				cell_subject(table, row);
+			table_cell(table, "%s", kinds[kind]);
+			for (a = 0; a < N(averages); a++)
+				table_cell(
+					table, "%.2f",
+					json_number_value(json_object_get(pressure, averages[a])));
+			cell_seconds(table, (double)number_of(pressure, "total_us") / US_PER_S);
+		}
+	}
+}
+
+void show_pressure(const json_t *answer)
+{
+	static const struct table_column columns[] = {
+		{ "SUBJECT", false }, { "KIND", false },  { "AVG10", true },
+		{ "AVG60", true },    { "AVG300", true }, { "TOTAL", true },
+	};
+	struct table table;
+
+	table_init(&table, columns, N(columns));
+	pressure_rows(&table, json_object_get(answer, "devices"), "device:");
+	pressure_rows(&table, json_object_get(answer, "groups"), NULL);
+	table_print(&table, stdout);
+	table_deinit(&table);
+}
+
+void show_evicted(const json_t *answer)
+{
+	char text[SIZE_TEXT_MAX];
+
+	printf("%s evicted\n", size_format(text, number_of(answer, "evicted_bytes")));
+}

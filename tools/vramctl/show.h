@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Answers of the daemon as tables. What an answer does not have is shown as '-'. */
+#ifndef VRAM_TOOLS_VRAMCTL_SHOW_H
+#define VRAM_TOOLS_VRAMCTL_SHOW_H
+
+#include <jansson.h>
+
+void show_status(const json_t *answer);
+void show_devices(const json_t *answer);
+void show_clients(const json_t *answer);
+void show_models(const json_t *answer);
+void show_limits(const json_t *answer);
+void show_pressure(const json_t *answer);
+void show_evicted(const json_t *answer);
+
+/* Adds "user", the name, to every object that has a "uid" or a subject "user:UID". */
+void show_add_users(json_t *answer);
+
+#endif
