@@ -6,6 +6,7 @@
  * bytes of the layers, ns until the model was open and until its last layer was resident. For cold.py.
  *
  * links: libvram.a
+ * libs: -ljansson -lxxhash
  */
 #include <inttypes.h>
 #include <stdio.h>

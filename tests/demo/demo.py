@@ -28,7 +28,8 @@ class Client:
         build = vram_daemon.build_dir()
         self.role = role
         self.model = os.path.join(build, "models", model)
-        self.command = [os.path.join(build, "venv", "bin", "python"), os.path.join(here, "engine.py"),
+        engine = "engine_native.py" if args.native else "engine.py"
+        self.command = [os.path.join(build, "venv", "bin", "python"), os.path.join(here, engine),
                         role, self.model, str(rounds), str(args.tokens)]
         self.process = self.out = self.err = None
 
@@ -219,6 +220,8 @@ def main():
     parser.add_argument("--budget", default="128M", help="of the device (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every client answers (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=96, help="longest answer (default: %(default)s)")
+    parser.add_argument("--native", action="store_true",
+                        help="llama.cpp's own programs instead of its Python wheel (tests/support/build_llama.sh)")
     parser.add_argument("--log", action="store_true", help="print vramd's log at the end")
     args = parser.parse_args()
     budget = parse_size(args.budget)
@@ -230,6 +233,11 @@ def main():
     if not all(os.path.exists(p) for c in clients for p in (c.model, c.command[0])):
         print("demo: the engine or a model is missing: tests/support/fetch_models.sh brings them")
         return 2
+    if args.native:
+        os.environ["LLAMA_PROGRAMS"] = os.path.join(vram_daemon.build_dir(), "llama")
+        if vram_daemon.missing(["llama/llama-completion", "llama/llama-embedding"]):
+            print("demo: llama.cpp's programs are missing: tests/support/build_llama.sh")
+            return 2
     gone = [] if args.plain else vram_daemon.missing(["vramd", "vramrun", "vramctl"])
     if gone:
         print(f"demo: {', '.join(gone)} not built: make all")
