@@ -150,6 +150,20 @@ static uint32_t layer_flags(const struct layout_place *place, const struct overv
 	}
 }
 
+/*
+ * Whether b can join the extent that a ends. A gap smaller than the alignment is padding if it
+ * lies between two whole tensors; beside a slice it may be another expert's.
+ */
+static bool is_adjacent(const struct item *a, const struct item *b, uint64_t padding)
+{
+	uint64_t end = a->offset + a->length;
+
+	if (a->file != b->file || b->offset < end)
+		return false;
+	return b->offset == end ||
+	       (!a->place.is_sliced && !b->place.is_sliced && b->offset - end < padding);
+}
+
 /* Fills one layer from its n parts. */
 static int fill_layer(struct layout_layer *layer, const struct item *items, size_t n,
 		      uint64_t padding)
@@ -166,18 +180,15 @@ static int fill_layer(struct layout_layer *layer, const struct item *items, size
 	layer->expert = items[0].place.expert;
 	layer->n_parts = (uint32_t)n;
 	for (size_t i = 0; i < n; i++) {
-		struct layout_extent *last =
-			layer->n_extents ? &layer->extents[layer->n_extents - 1] : NULL;
-
 		layer->parts[i] = (struct layout_part){
 			.tensor = items[i].tensor,
 			.offset = items[i].offset,
 			.length = items[i].length,
 		};
 		layer->bytes += items[i].length;
-		if (last && last->file == items[i].file &&
-		    items[i].offset >= last->offset + last->length &&
-		    items[i].offset - (last->offset + last->length) < padding) {
+		if (i && is_adjacent(&items[i - 1], &items[i], padding)) {
+			struct layout_extent *last = &layer->extents[layer->n_extents - 1];
+
 			last->length = items[i].offset + items[i].length - last->offset;
 			continue;
 		}

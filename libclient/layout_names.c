@@ -423,7 +423,7 @@ static void place_rest(const struct words *words, uint8_t unnumbered, uint8_t nu
 		return;
 	}
 	place->section = unnumbered;
-	if (words->n > 2 || (unnumbered == SECTION_SIDE && words->n > 1)) {
+	if (words->w[0].len && words->n > (unnumbered == SECTION_SIDE ? 1 : 2)) {
 		place->prefix = words->w[0].text;
 		place->prefix_len = words->w[0].len;
 	} else {

@@ -76,13 +76,13 @@ static int compare_places(const void *a, const void *b)
 		return x->file < y->file ? -1 : 1;
 	if (x->offset != y->offset)
 		return x->offset < y->offset ? -1 : 1;
-	/* An empty tensor may stand where the next one begins. */
-	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+	return 0;
 }
 
 int tensor_list_check(const struct tensor_list *list, const struct parse_msg *msg)
 {
 	_cleanup_free_ struct vram_tensor **sorted = NULL;
+	const struct vram_tensor *before = NULL;
 
 	if (!list->n)
 		return 0;
@@ -99,15 +99,18 @@ int tensor_list_check(const struct tensor_list *list, const struct parse_msg *ms
 					  sorted[i]->name);
 
 	qsort(sorted, list->n, sizeof(struct vram_tensor *), compare_places);
-	for (size_t i = 1; i < list->n; i++) {
-		const struct vram_tensor *before = sorted[i - 1];
+	for (size_t i = 0; i < list->n; i++) {
 		const struct vram_tensor *after = sorted[i];
 
+		/* An empty tensor may lie anywhere, so it must not come between two others. */
+		if (!after->bytes)
+			continue;
 		/* The sum cannot overflow: every tensor lies within its file. */
-		if (before->file == after->file && after->bytes &&
+		if (before && before->file == after->file &&
 		    before->offset + before->bytes > after->offset)
 			return parse_fail(msg, -EINVAL, "tensors '%.100s' and '%.100s' overlap",
 					  before->name, after->name);
+		before = after;
 	}
 	return 0;
 }

@@ -437,6 +437,18 @@ START_TEST(refuses_bad_offsets)
 }
 END_TEST
 
+/* An empty tensor in the middle must not hide it. */
+START_TEST(refuses_overlaps_around_empty_tensors)
+{
+	struct modelgen_gguf *gguf = modelgen_gguf_new();
+
+	modelgen_tensor(gguf, "around", MODELGEN_F32, 64, 0, 0);
+	modelgen_tensor(gguf, "empty", MODELGEN_F32, 0, 0, 0)->offset = 32;
+	modelgen_tensor(gguf, "inside", MODELGEN_F32, 1, 0, 0)->offset = 32;
+	refuse(gguf, -EINVAL, "'around' and 'inside' overlap");
+}
+END_TEST
+
 START_TEST(limits_the_header)
 {
 	const uint64_t size = 1ull << 30;
@@ -502,6 +514,7 @@ int main(void)
 	tcase_add_test(tcase, refuses_bad_dimensions);
 	tcase_add_test(tcase, refuses_bad_tensor_types);
 	tcase_add_test(tcase, refuses_bad_offsets);
+	tcase_add_test(tcase, refuses_overlaps_around_empty_tensors);
 	tcase_add_test(tcase, limits_the_header);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
