@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Whether the dynamic linker will put the shim into a program: what vramrun checks before exec. */
+#ifndef VRAM_TOOLS_VRAMRUN_ELF_H
+#define VRAM_TOOLS_VRAMRUN_ELF_H
+
+#include <stddef.h>
+
+/*
+ * Looks at the file that exec would run, and at the interpreter if it is a script.
+ * Return: NULL if nothing speaks against it (also if the file cannot be read: exec will say why), else the reason,
+ * written to text.
+ */
+const char *elf_why_not(const char *path, char *text, size_t size);
+
+#endif
