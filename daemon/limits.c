@@ -6,9 +6,6 @@
 
 #include "common/size.h"
 
-/* As the kernel's PATH_MAX, the terminating zero left out. */
-#define PATH_BYTES_MAX 4095
-
 _Static_assert(ARBITER_UNLIMITED == SIZE_UNLIMITED, "`max` reads as no limit");
 
 static const char *const tier_names[ARBITER_N_TIERS] = {
@@ -60,12 +57,11 @@ static const char *after(const char *text, const char *prefix)
 	return strncmp(text, prefix, n) ? NULL : text + n;
 }
 
-/* One spelling for each: absolute, no empty component, no slash at the end. */
-static bool is_path(const char *path)
+bool limits_is_path(const char *path)
 {
 	size_t len = strlen(path);
 
-	return path[0] == '/' && len > 1 && len <= PATH_BYTES_MAX && path[len - 1] != '/' &&
+	return path[0] == '/' && len > 1 && len <= LIMITS_PATH_MAX && path[len - 1] != '/' &&
 	       !strstr(path, "//");
 }
 
@@ -100,10 +96,10 @@ int limits_subject_parse(const char *text, struct arbiter_subject *out, const ch
 		s.kind = ARBITER_SESSION;
 		if (parse_number(rest, rest + strlen(rest), &s.id) || !s.id)
 			return -EINVAL;
-	} else if ((rest = after(text, "cgroup:")) && is_path(rest)) {
+	} else if ((rest = after(text, "cgroup:")) && limits_is_path(rest)) {
 		s.kind = ARBITER_CGROUP;
 		s.path = rest;
-	} else if ((rest = after(text, "exe:")) && is_path(rest)) {
+	} else if ((rest = after(text, "exe:")) && limits_is_path(rest)) {
 		s.kind = ARBITER_EXE;
 		s.path = rest;
 	} else {

@@ -20,6 +20,9 @@
 
 #include "daemon/arbiter.h"
 
+/* As the kernel's PATH_MAX, the terminating zero left out. */
+#define LIMITS_PATH_MAX 4095
+
 struct limits_setting {
 	uint32_t dev;  /* or ARBITER_ALL_DEVICES */
 	uint32_t tier; /* enum arbiter_tier */
@@ -38,6 +41,9 @@ int limits_subject_parse(const char *text, struct arbiter_subject *out, const ch
 
 /* Parse a setting. Return: 0, -EINVAL, or -ERANGE (number too large). */
 int limits_setting_parse(const char *text, struct limits_setting *out);
+
+/* One spelling for each path: absolute, no empty component, no slash at the end. */
+bool limits_is_path(const char *path);
 
 /* "vram" ... / "min" ... for a number in range; NULL else. */
 const char *limits_tier_name(uint32_t tier);

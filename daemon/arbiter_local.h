@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of the local arbiter share; nobody else includes it. The model is
+ * told at the top of arbiter_local.c.
+ */
+#ifndef VRAM_DAEMON_ARBITER_LOCAL_H
+#define VRAM_DAEMON_ARBITER_LOCAL_H
+
+#include "daemon/arbiter.h"
+#include "kmod/ledger.h"
+#include "kmod/pressure.h"
+
+#define LOCAL_N_BUCKETS	   1024
+#define LOCAL_MAX_TRIGGERS 256
+#define LOCAL_COMM_MAX	   16
+/* The row of limits set for all devices. */
+#define LOCAL_ALL LEDGER_MAX_DEVICES
+
+/* What was set, by device; kept only for those for whom anything was. */
+struct limit_table {
+	uint32_t n_set;
+	uint8_t set[LEDGER_MAX_DEVICES + 1][LEDGER_N_TIERS];
+	uint64_t value[LEDGER_MAX_DEVICES + 1][LEDGER_N_TIERS][LEDGER_N_KEYS];
+};
+
+/* On `priv` of every ledger group. */
+struct local_group {
+	struct pressure pressure;
+	struct limit_table *limits;
+	char *path;			/* CGROUP, EXE */
+	struct ledger_group *hash_next; /* of those with a path */
+	uint32_t n_triggers;
+};
+
+struct local_session {
+	struct local_group group; /* the first: `priv` points to either */
+	pid_t pid;
+	uid_t uid;
+	char comm[LOCAL_COMM_MAX];
+	uint32_t stalls[LEDGER_MAX_DEVICES]; /* requests waiting, by device */
+	uint32_t running;		     /* bit per device: running or stalled there */
+	uint32_t stalled;		     /* bit per device: stalls is not 0 */
+};
+
+struct local_trigger {
+	struct pressure_trigger trigger;
+	struct pressure *pressure;
+	struct ledger_group *group; /* NULL: a device's */
+};
+
+struct local {
+	struct arbiter base;
+	struct ledger *ledger;
+	struct local_group root;
+	struct limit_table defaults;
+	uint64_t last_path_key;
+	struct pressure device_pressure[LEDGER_MAX_DEVICES];
+	struct local_trigger *trigger[LOCAL_MAX_TRIGGERS];
+	struct ledger_group *bucket[LOCAL_N_BUCKETS];
+};
+
+static inline struct local *local_of(struct arbiter *a)
+{
+	return (struct local *)a;
+}
+
+static inline struct local_group *priv_of(const struct ledger_group *g)
+{
+	return g->priv;
+}
+
+static inline struct ledger_group *session_of(struct arbiter *a, uint64_t id)
+{
+	return ledger_find(local_of(a)->ledger, LEDGER_SESSION, id);
+}
+
+static inline struct ledger_group *group_of(struct arbiter *a, const struct arbiter_group *ref)
+{
+	struct local *l = local_of(a);
+
+	return ref->kind == ARBITER_ROOT ? &l->ledger->root :
+					   ledger_find(l->ledger, ref->kind, ref->key);
+}
+
+static inline struct arbiter_group ref_of(const struct ledger_group *g)
+{
+	return (struct arbiter_group){ .kind = g->kind, .key = g->key };
+}
+
+/*
+ * The row of a limit table. A tier that is one with device 0's is written as device
+ * 0's: there is one limit, whichever of the two names it.
+ */
+static inline uint32_t local_limit_row(const struct local *l, uint32_t dev, uint32_t tier)
+{
+	return dev == ARBITER_ALL_DEVICES ? LOCAL_ALL : l->ledger->device[dev].home[tier];
+}
+
+/* arbiter_local_group.c */
+void local_group_collect(struct local *l, struct ledger_group *g);
+int local_user_group(struct local *l, uint64_t uid, uint64_t now_ns, struct ledger_group **out);
+int local_exe_group(struct local *l, const char *path, uint64_t now_ns, struct ledger_group **out);
+int local_cgroup_group(struct local *l, const char *path, bool fold, uint64_t now_ns,
+		       struct ledger_group **out);
+int local_find(struct arbiter *a, const struct arbiter_subject *s, struct arbiter_group *out_group);
+int local_group_name(struct arbiter *a, const struct arbiter_group *group, char *buf, size_t size);
+int local_for_each(struct arbiter *a, arbiter_group_fn fn, void *ctx);
+
+/* arbiter_local_limit.c */
+void local_limits_apply(struct local *l, struct ledger_group *g, uint32_t dev);
+int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t dev, uint32_t tier,
+		    uint32_t key, uint64_t value);
+int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32_t dev,
+		      uint32_t tier, uint32_t key);
+int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t dev, uint32_t tier,
+		    struct arbiter_limits *out_limits);
+
+/* arbiter_local_pressure.c */
+void local_set_state(struct local *l, struct ledger_group *g, uint32_t dev, uint32_t stalls,
+		     bool running, uint64_t now_ns);
+int local_run(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
+int local_idle(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
+int local_stall_begin(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
+int local_stall_end(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
+int local_pressure_group(struct arbiter *a, const struct arbiter_group *group, uint64_t now_ns,
+			 struct arbiter_pressure *out);
+int local_pressure_device(struct arbiter *a, uint32_t dev, uint64_t now_ns,
+			  struct arbiter_pressure *out);
+int local_trigger_add(struct arbiter *a, const struct arbiter_group *group, uint32_t dev, bool full,
+		      uint64_t threshold_us, uint64_t window_us, uint64_t now_ns,
+		      uint32_t *out_trigger);
+void local_trigger_free(struct local *l, uint32_t id);
+int local_trigger_del(struct arbiter *a, uint32_t trigger);
+uint64_t local_poll(struct arbiter *a, uint64_t now_ns, arbiter_trigger_fn fn, void *ctx);
+
+#endif
