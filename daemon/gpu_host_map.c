@@ -455,13 +455,20 @@ static int set_open(struct gpu_client *client, struct gpu_object *gpu_object, ui
 	struct host_object *object = (struct host_object *)gpu_object;
 	struct uffdio_range range;
 	struct host_map *map;
+	bool changes;
 	int result = 0;
 
 	list_for_each(map, &object->maps, in_object) {
 		if (map->client != client || !clip(map, first, n, &range))
 			continue;
-		for (uint32_t i = first; i < first + n; i++)
+		changes = false;
+		for (uint32_t i = first; i < first + n; i++) {
+			changes |= chunk_is_open(map, i) != open;
 			mark(map, i, open);
+		}
+		/* Closing is what others rely on: never skipped on the strength of our own books. */
+		if (open && !changes)
+			continue;
 		if (open) {
 			if (unregister_range(client, &range) < 0)
 				wake_range(client, &range);

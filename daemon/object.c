@@ -290,20 +290,33 @@ out:
 	return r;
 }
 
+void use_open_run(struct use *use, uint32_t first, uint32_t n)
+{
+	struct object *object = use->object;
+	uint8_t flags = CHUNK_OPENED;
+
+	if (object->kind == POLICY_BUFFER)
+		flags |= CHUNK_WRITTEN | CHUNK_DIRTY;
+	for (uint32_t c = first; c < first + n; c++)
+		object->chunks[c].flags |= flags;
+	if (*use->client)
+		gpu_client_open(*use->client, object->mem, first, n);
+}
+
+static void open_layer(const struct layer *layer)
+{
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &layer->use->runs[layer->first_run + j];
+
+		use_open_run(layer->use, run->first, run->n);
+	}
+}
+
 void use_reopen_layers(struct use *use)
 {
-	for (uint32_t i = 0; i < use->n_layers; i++) {
-		const struct layer *layer = &use->layers[i];
-
-		if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
-			continue;
-		for (uint32_t j = 0; j < layer->n_runs; j++) {
-			const struct chunk_run *run = &use->runs[layer->first_run + j];
-
-			for (uint32_t c = run->first; c < run->first + run->n; c++)
-				use_open_chunk(use, c);
-		}
-	}
+	for (uint32_t i = 0; i < use->n_layers; i++)
+		if (residency_state(&use->layers[i].shadow) == RESIDENCY_RESIDENT)
+			open_layer(&use->layers[i]);
 }
 
 static void hold_layer(struct layer *layer, uint32_t by)
@@ -328,29 +341,11 @@ void layer_unhold(struct layer *layer)
 	hold_layer(layer, UINT32_MAX); /* minus one, modulo 2^32 */
 }
 
-void use_open_chunk(struct use *use, uint32_t chunk)
-{
-	struct object *object = use->object;
-	struct gpu_client *client = *use->client;
-
-	object->chunks[chunk].flags |= CHUNK_OPENED;
-	if (object->kind == POLICY_BUFFER)
-		object->chunks[chunk].flags |= CHUNK_WRITTEN | CHUNK_DIRTY;
-	if (client)
-		gpu_client_open(client, object->mem, chunk, 1);
-}
-
 void layer_make_resident(struct layer *layer)
 {
-	struct use *use = layer->use;
 	struct residency_slot *slot = layer_residency(layer);
 
-	for (uint32_t j = 0; j < layer->n_runs; j++) {
-		const struct chunk_run *run = &use->runs[layer->first_run + j];
-
-		for (uint32_t c = run->first; c < run->first + run->n; c++)
-			use_open_chunk(use, c);
-	}
+	open_layer(layer);
 	switch (residency_state(&layer->shadow)) {
 	case RESIDENCY_ABSENT:
 	case RESIDENCY_FAILED:

@@ -193,7 +193,7 @@ void layer_make_resident(struct layer *layer);
 /* Ends a load of the layer that was begun, with an error for whoever waits. */
 void layer_fail(struct layer *layer, int error);
 
-/* Open a resident chunk for one session. */
-void use_open_chunk(struct use *use, uint32_t chunk);
+/* Open resident chunks for one session. */
+void use_open_run(struct use *use, uint32_t first, uint32_t n);
 
 #endif

@@ -73,7 +73,7 @@ void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
 	policy_touch(use->policy, chunk, now);
 	make_active(s, use);
 	if (object->chunks[chunk].state == CHUNK_RESIDENT) {
-		use_open_chunk(use, chunk);
+		use_open_run(use, chunk, 1);
 	} else if (!use_is_waiting(use, chunk)) {
 		use->waiting[chunk / 8] |= (uint8_t)(1u << (chunk % 8));
 		use->n_waiting++;
@@ -278,7 +278,7 @@ bool serve_chunk(struct scheduler *s, struct object *object, uint32_t chunk)
 		if (use_is_waiting(use, chunk)) {
 			use->waiting[chunk / 8] &= (uint8_t) ~(1u << (chunk % 8));
 			use->n_waiting--;
-			use_open_chunk(use, chunk);
+			use_open_run(use, chunk, 1);
 			stall_end(s, use->session, loop_now());
 			served = true;
 		}
