@@ -34,7 +34,11 @@
  * becomes RESIDENT and cannot be evicted before the waiter has run.
  *
  * The client that finds anything but RESIDENT always sends its request for the layer,
- * LOADING included: the daemon may drop a load that nobody asked for.
+ * LOADING included: the daemon may drop a load that nobody asked for. Requests for one slot
+ * merge, so a client that gives up releases first and then says so, and the daemon drops the
+ * request only if residency_pins() is 0: else somebody else waits for the same load. One who
+ * pins after that look finds the state of that moment or a later one, and sends a request
+ * of its own.
  *
  * Orders. "SC" below is the single total order of the seq_cst operations (C11 7.17.3). No
  * fences are used, so TSan understands every edge.

@@ -49,6 +49,7 @@
 #define M_NO_WAKE_ON_FAIL	12	/* daemon: fails in silence */
 #define M_NO_EARLY_LOOK		13	/* daemon: tries to evict what is pinned (liveness) */
 #define M_SHARED_RELEASE	14	/* client: device and processor write one counter */
+#define M_CANCEL_BLINDLY	15	/* daemon: one waiter's cancellation ends another's request */
 
 #ifndef MUTANT
 #define MUTANT M_NONE
@@ -76,8 +77,8 @@ short word = ABSENT;
 byte acquired, released, device_released;
 short reported = 0;
 
-/* The socket: an ordinary request for the layer, or a report of a mark. */
-mtype = { want, report };
+/* The socket: a request for the layer, its cancellation, or a report of a mark. */
+mtype = { want, cancel, report };
 chan socket = [2 * CLIENTS] of { mtype, short };
 
 /* Sleeping in the futex. */
@@ -134,6 +135,7 @@ inline unpin()
 proctype client(byte me; byte rounds; byte patience)
 {
 	byte mine = 0;
+	bool gave_up;
 	short seen, w, old;
 
 	do
@@ -181,6 +183,7 @@ sleep:
 			:: patience > 0 ->	/* the deadline */
 				atomic {
 					patience--;
+					gave_up = true;
 					asleep[me] = false;
 #if MUTANT == M_UNPIN_TO_WAIT
 					goto waited
@@ -242,6 +245,11 @@ giveup:
 #endif
 			old = 0
 		}
+		/* After the release, so that the daemon's look at the pins does not count ours. */
+		if
+		:: gave_up -> gave_up = false; socket!cancel(0)
+		:: else
+		fi
 	od;
 	done++
 }
@@ -410,6 +418,16 @@ inline receive()
 		:: STATE(shadow) == RESIDENT	/* answered already */
 		:: else -> wanted = true
 		fi
+	:: socket?cancel(msg) ->
+		/* Only if nobody else waits. One who pins later sends a request later. */
+#if MUTANT != M_CANCEL_BLINDLY
+		pins();
+#endif
+		if
+		:: held == 0 -> wanted = false
+		:: else
+		fi;
+		held = 0
 	:: socket?report(msg) ->
 		got_mark = (msg > got_mark -> msg : got_mark);
 		if

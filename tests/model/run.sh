@@ -80,7 +80,7 @@ caught()
 }
 
 holds 'safety' safe -DEVENTS=3
-holds 'marks' safe -DMARKS -DEVENTS=2
+holds 'marks' safe -DMARKS -DEVENTS=2 -DTIMEOUTS=0
 holds 'liveness' live -DEVENTS=1 -DROUNDS=1
 if [ -n "${MODEL_FULL:-}" ]; then
 	holds 'safety, 4 events' safe -DEVENTS=4
@@ -100,6 +100,7 @@ caught NO_WAKE_ON_FAIL safe "$stuck" -DEVENTS=2
 caught WAKE_LOOK_FIRST safe "$stuck" -DEVENTS=2
 caught NO_COMPARE safe "$stuck" -DEVENTS=2
 caught FORGET_REQUEST safe "$stuck" -DEVENTS=2
+caught CANCEL_BLINDLY safe "$stuck" -DEVENTS=2
 caught SHARED_RELEASE safe 'assertion violated .*released' -DEVENTS=2
 caught COUNT_BEFORE_MARK safe 'assertion violated .*(silent|mark_uses)' -DMARKS -DEVENTS=2
 caught MARK_DROPPED safe 'assertion violated .*(silent|mark_uses)' -DMARKS -DEVENTS=2
