@@ -212,7 +212,9 @@ int layout_group(struct vram_layout *layout, uint32_t alignment, bool is_encoder
 	err = make_items(&layout->tensors, &items, &n_items, &view, msg);
 	if (err < 0)
 		return err_trace(err);
-	if (view.has_decoder && view.has_tieable && !view.has_head && !is_encoder)
+	/* The head may be in a part that is not here. */
+	if (view.has_decoder && view.has_tieable && !view.has_head && !is_encoder &&
+	    !(layout->flags & LAYOUT_PARTIAL))
 		layout->flags |= LAYOUT_TIED_EMBEDDINGS;
 	for (size_t i = 0; i < n_items; i++) {
 		n_layers += !i || !layout_place_same_layer(&items[i - 1].place, &items[i].place);
