@@ -31,6 +31,8 @@
 #define GIB (1ull << 30)
 #define TIB (1ull << 40)
 #define SEC 1000000000ull
+/* What a socket's address holds, less the ".new" that the listener needs for a moment. */
+#define CONFIG_SOCKET_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof(".new"))
 
 static const struct config_choice level_choices[] = {
 	{ "error", LOG_LEVEL_ERROR },
@@ -374,10 +376,9 @@ static int finish_socket(struct config *config, char *reason)
 		return reason_set(reason, -EINVAL,
 				  "daemon.socket: '%.200s' is not an absolute path",
 				  config->daemon.socket);
-	if (strlen(config->daemon.socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return reason_set(reason, -ERANGE,
-				  "daemon.socket: a socket's path has at most %zu bytes",
-				  sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+	if (strlen(config->daemon.socket) > CONFIG_SOCKET_MAX)
+		return reason_set(reason, -ERANGE, "daemon.socket: the path has at most %zu bytes",
+				  CONFIG_SOCKET_MAX);
 	return 0;
 }
 

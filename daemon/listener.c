@@ -29,6 +29,8 @@
 #endif
 
 #define LISTENER_GROUP "vram"
+/* Behind the path, until the socket is ready. */
+#define LISTENER_NEW ".new"
 /* Accepted in one go, before other work gets its turn. */
 #define LISTENER_BATCH 64
 /* When descriptors or memory have run out. */
@@ -215,20 +217,22 @@ static int lock_take(const char *path, int *out_fd)
 	return 0;
 }
 
-static int address_make(const char *path, struct sockaddr_un *out_addr)
+static int address_make(const char *path, const char *suffix, struct sockaddr_un *out_addr)
 {
 	*out_addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(out_addr->sun_path))
+	if ((size_t)snprintf(out_addr->sun_path, sizeof(out_addr->sun_path), "%s%s", path,
+			     suffix) >= sizeof(out_addr->sun_path))
 		return fail(ENAMETOOLONG, "cannot listen on", path);
-	strcpy(out_addr->sun_path, path);
 	return 0;
 }
 
 /* We hold the lock: what is at the path is a dead daemon's, unless something answers there. */
-static int stale_remove(const char *path, const struct sockaddr_un *addr)
+static int stale_check(const char *path)
 {
 	_cleanup_close_ int fd = -1;
+	struct sockaddr_un addr;
 	struct stat st;
+	int r;
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : fail(errno, "cannot look at", path);
@@ -236,17 +240,18 @@ static int stale_remove(const char *path, const struct sockaddr_un *addr)
 		log_error("cannot listen on %s: there is something that is not a socket", path);
 		return err_origin(-EEXIST);
 	}
+	r = address_make(path, "", &addr);
+	if (r < 0)
+		return err_trace(r);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return fail(errno, "cannot make a socket for", path);
 	/* EAGAIN: somebody listens there and is busy. EPROTOTYPE: and it is no vramd. */
-	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ||
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 ||
 	    errno != ECONNREFUSED) {
 		log_error("cannot listen on %s: another program does", path);
 		return err_origin(-EADDRINUSE);
 	}
-	if (unlink(path) < 0 && errno != ENOENT)
-		return fail(errno, "cannot remove", path);
 	return 0;
 }
 
@@ -265,40 +270,54 @@ static int modes_set(const char *path, bool private)
 	return 0;
 }
 
-static int socket_make(struct listener *listener, bool private)
+/*
+ * Under a name of its own first: whoever waits for the socket to appear finds one that listens and has
+ * its final mode, and a dead daemon's socket is replaced in one step.
+ */
+static int socket_bind(const char *path, bool private, int *out_fd)
 {
-	_cleanup_close_ int fd = -1, lock_fd = -1;
+	_cleanup_close_ int fd = -1;
 	struct sockaddr_un addr;
-	mode_t mask;
 	int r;
 
-	r = address_make(listener->path, &addr);
-	if (r == 0)
-		r = directory_make(listener->path, private);
+	r = address_make(path, LISTENER_NEW, &addr);
+	if (r < 0)
+		return err_trace(r);
+	if (unlink(addr.sun_path) < 0 && errno != ENOENT)
+		return fail(errno, "cannot remove", addr.sun_path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return fail(errno, "cannot make a socket for", path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return fail(errno, "cannot listen on", path);
+	r = modes_set(addr.sun_path, private);
+	if (r == 0 && listen(fd, SOMAXCONN) < 0)
+		r = fail(errno, "cannot listen on", path);
+	if (r == 0 && rename(addr.sun_path, path) < 0)
+		r = fail(errno, "cannot put a socket at", path);
+	if (r < 0) {
+		unlink(addr.sun_path);
+		return err_trace(r);
+	}
+	*out_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int socket_make(struct listener *listener, bool private)
+{
+	_cleanup_close_ int lock_fd = -1;
+	int r;
+
+	r = directory_make(listener->path, private);
 	if (r == 0)
 		r = lock_take(listener->path, &lock_fd);
 	if (r == 0)
-		r = stale_remove(listener->path, &addr);
-	if (r < 0)
-		return err_trace(r);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fail(errno, "cannot make a socket for", listener->path);
-	mask = umask(0177); /* nobody comes in before the modes are right */
-	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r < 0)
-		return fail(-r, "cannot listen on", listener->path);
-	r = modes_set(listener->path, private);
-	if (r == 0 && listen(fd, SOMAXCONN) < 0)
-		r = fail(errno, "cannot listen on", listener->path);
-	if (r < 0) {
-		unlink(listener->path);
-		return err_trace(r);
-	}
-	listener->fd = steal_fd(&fd);
-	listener->lock_fd = steal_fd(&lock_fd);
-	return 0;
+		r = stale_check(listener->path);
+	if (r == 0)
+		r = socket_bind(listener->path, private, &listener->fd);
+	if (r == 0)
+		listener->lock_fd = steal_fd(&lock_fd);
+	return err_trace(r);
 }
 
 /* Return: 1 if systemd passed the socket, 0 if it passed none, or -errno. */

@@ -308,7 +308,7 @@ static const struct {
 	{ "daemon", "socket",
 	  "/a/path/that/is/longer/than/a/sockets/path/can/be/0123456789/0123456789/0123456789/"
 	  "0123456789/0123456789/x.sock",
-	  "a socket's path has at most" },
+	  "the path has at most 103 bytes" },
 	{ "swap", "path", "relative", "swap.path: 'relative' is not an absolute path" },
 };
 
