@@ -1161,7 +1161,7 @@ static u64 effective(const struct ledger *l, const struct ledger_group *group, u
 	const struct ledger_group *path[LEDGER_MAX_DEPTH + 1], *p;
 	u64 given = counter_of(&l->root, home, tier)->limit[LEDGER_MAX];
 	u64 claimed = l->device[home].root_prot[tier][chain][key];
-	u64 parent_usage = 0;
+	u64 parent_usage = 0; /* what of the capacity nobody claims protects nobody */
 	u32 n = 0, i;
 
 	for (p = group; p; p = p->parent[chain])
@@ -1172,9 +1172,9 @@ static u64 effective(const struct ledger *l, const struct ledger_group *group, u
 
 		if (claimed > given)
 			e = vram_mul_div(e, given, claimed);
-		else if (i + 1 < n && given > claimed && parent_usage > claimed && c->usage > e)
+		else if (given > claimed && parent_usage > claimed && c->usage > e)
 			e += vram_mul_div(given - claimed, c->usage - e, parent_usage - claimed);
-		given = vram_min(e, c->usage);
+		given = e;
 		claimed = c->children_prot[key];
 		parent_usage = c->usage;
 	}
