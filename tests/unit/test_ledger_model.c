@@ -125,6 +125,7 @@ static void compare_more(struct world *w)
 					i++;
 			}
 			MUST_EQ(n, i);
+			MUST_EQ(w->l->device[c / MODEL_TIERS].n_over[tier], n);
 			w->n_over += (uint64_t)n;
 			for (i = 0; i < n; i++) {
 				g = number_of(w, over[i].group);

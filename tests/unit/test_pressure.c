@@ -107,6 +107,25 @@ START_TEST(test_constant_stall)
 }
 END_TEST
 
+/* A period in which nothing moved is no proof that nothing will. */
+START_TEST(test_stall_that_begins_late_in_a_period)
+{
+	struct pressure_reading r;
+
+	stall(T0 + 2 * SEC - 10 * MS);
+	r = at(T0 + 2 * SEC);
+	ck_assert_uint_eq(r.avg_centi[0][0], 0);
+	pressure_init(&p, T0);
+	stall(T0 + 2 * SEC - 10 * MS);
+	r = at(T0 + 62 * SEC);
+	ck_assert_uint_gt(r.avg_centi[0][0], 9900);
+	ck_assert_uint_eq(r.total_us[0], 60010000);
+	ck_assert_int_eq(pressure_leave(&p, T0 + 62 * SEC), 0);
+	r = at(T0 + 122 * SEC);
+	ck_assert_uint_lt(r.avg_centi[0][0], 100);
+}
+END_TEST
+
 START_TEST(test_some_and_full)
 {
 	struct pressure_reading r;
@@ -329,6 +348,26 @@ START_TEST(test_trigger_stays_quiet_below_the_threshold)
 }
 END_TEST
 
+/* What the last window had counts for as much of it as the sliding one still covers. */
+START_TEST(test_window_slides)
+{
+	struct pressure_trigger t;
+
+	ck_assert_int_eq(pressure_trigger_add(&p, &t, PRESSURE_SOME, 600000, 1000000, T0), 0);
+	stall(T0);
+	ck_assert_int_eq(pressure_leave(&p, T0 + 10 * MS), 0);
+	ck_assert_uint_eq(poll_until(&t, T0 + 10 * MS, T0 + 600 * MS - 1), 0);
+	ck_assert_int_eq(pressure_enter(&p, T0 + 600 * MS), 0);
+	ck_assert_uint_eq(poll_until(&t, T0 + 600 * MS, T0 + 1000 * MS - 1), 0);
+	ck_assert_int_eq(pressure_leave(&p, T0 + 1000 * MS), 0);
+	ck_assert_uint_eq(poll_until(&t, T0 + 1000 * MS, T0 + 1100 * MS - 1), 0);
+	ck_assert_int_eq(pressure_enter(&p, T0 + 1100 * MS), 0);
+	/* 510 ms up to 1.2 s; then 100 + 510 * 0.9, then 200 + 510 * 0.8. */
+	ck_assert_uint_eq(poll_until(&t, T0 + 1100 * MS, T0 + 1400 * MS - 1), 0);
+	ck_assert_uint_eq(poll_until(&t, T0 + 1400 * MS, T0 + 1400 * MS), 1);
+}
+END_TEST
+
 START_TEST(test_one_event_a_window)
 {
 	struct pressure_trigger t;
@@ -422,6 +461,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, test_text);
 	tcase_add_test(tc, test_constant_stall);
+	tcase_add_test(tc, test_stall_that_begins_late_in_a_period);
 	tcase_add_test(tc, test_some_and_full);
 	tcase_add_test(tc, test_impossible_changes);
 	tcase_add_test(tc, test_time_does_not_run_backwards);
@@ -433,6 +473,7 @@ int main(void)
 	tcase_add_test(tc, test_trigger_limits);
 	tcase_add_test(tc, test_trigger_fires_at_the_threshold);
 	tcase_add_test(tc, test_trigger_stays_quiet_below_the_threshold);
+	tcase_add_test(tc, test_window_slides);
 	tcase_add_test(tc, test_one_event_a_window);
 	tcase_add_test(tc, test_two_windows);
 	tcase_add_test(tc, test_event_held_back_is_not_lost);
