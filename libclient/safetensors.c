@@ -113,12 +113,13 @@ static int read_json(int fd, uint64_t offset, uint64_t len, json_t **out,
 	if (err < 0)
 		return err_trace(err);
 	*out = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &error);
-	if (!*out)
-		return parse_fail(
-			msg,
-			json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL,
-			"the JSON text is not valid at byte %d: %s", error.position, error.text);
-	return 0;
+	if (*out)
+		return 0;
+	/* Out of memory is the one failure that the library has no words for, nor always a code. */
+	if (!error.text[0] || json_error_code(&error) == json_error_out_of_memory)
+		return parse_fail(msg, -ENOMEM, "out of memory for the JSON text");
+	return parse_fail(msg, -EINVAL, "the JSON text is not valid at byte %d: %s", error.position,
+			  error.text);
 }
 
 /* Return: 0, -EINVAL if the value is no integer or negative. */
