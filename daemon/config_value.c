@@ -70,8 +70,10 @@ static const char *duration_format(uint64_t ns, char *buf)
 {
 	size_t i;
 
+	/* The largest unit of which there are at least two: 60s, not 1m. */
 	for (i = 0; ns > 0 && i < N_DURATION_UNITS; i++) {
-		if (ns % duration_units[i].ns == 0) {
+		if (ns % duration_units[i].ns == 0 &&
+		    (ns / duration_units[i].ns > 1 || duration_units[i].ns == 1)) {
 			snprintf(buf, CONFIG_VALUE_MAX, "%" PRIu64 "%s", ns / duration_units[i].ns,
 				 duration_units[i].unit);
 			return buf;

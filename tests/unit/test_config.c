@@ -148,6 +148,8 @@ END_TEST
 
 START_TEST(good_values)
 {
+	char *text;
+
 	ck_assert_int_eq(config_set(&config, "device", "budget", "25%", reason), 0);
 	ck_assert_uint_eq(config.device.budget, 250ull << 20);
 	ck_assert_int_eq(config_set(&config, "device", "budget", "100%", reason), 0);
@@ -168,6 +170,11 @@ START_TEST(good_values)
 	ck_assert_uint_eq(config.limits.pin_timeout, 0);
 	ck_assert_int_eq(config_set(&config, "limits", "pin_timeout", "500us", reason), 0);
 	ck_assert_uint_eq(config.limits.pin_timeout, 500000);
+	ck_assert_int_eq(config_set(&config, "limits", "pin_timeout", "1ns", reason), 0);
+	text = printed(&config);
+	ck_assert_ptr_nonnull(strstr(text, "\npin_timeout = 1ns\n"));
+	ck_assert_ptr_nonnull(strstr(text, "\nwait_timeout = 60s\n"));
+	free(text);
 }
 END_TEST
 
