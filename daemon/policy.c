@@ -229,9 +229,6 @@ void policy_evictable(struct policy_object *obj, uint32_t chunk, bool evictable)
 	if (evictable == !(f & CHUNK_PINNED))
 		return;
 	f ^= CHUNK_PINNED;
-	/* A touch while it was pinned could not end the protection. */
-	if (evictable && f & CHUNK_RESIDENT && !(f & CHUNK_FRESH) && !(f & CHUNK_YOUNG))
-		f &= (uint8_t)~CHUNK_PROTECTED;
 	order_set_flags(obj, chunk, f);
 	victim_dirty(obj);
 }

@@ -67,11 +67,12 @@ struct policy_user {
 	bool hinted; /* pass kinds are declared */
 	bool idle;
 	bool quiet; /* everything is resident and it was not seen for long */
-	enum policy_pass pass;
+	enum policy_pass pass, next_pass;
 	uint64_t passes;
-	uint64_t cursor_ns; /* when the cursor was reached */
-	uint64_t touch_ns;  /* last touch of any chunk */
-	uint64_t idle_ns;   /* since when it is idle */
+	uint64_t burst_passes; /* passes when it was idle last */
+	uint64_t cursor_ns;    /* when the cursor was reached */
+	uint64_t touch_ns;     /* last touch of any chunk */
+	uint64_t idle_ns;      /* since when it is idle */
 
 	double tau[POLICY_N_PASS]; /* ns a position, stalls included; 0: unknown */
 	double tau_weight[POLICY_N_PASS];
@@ -79,11 +80,13 @@ struct policy_user {
 	uint32_t lag, lag_seen; /* stragglers: in force, largest in this pass */
 	uint32_t depth;
 
-	uint64_t idles[POLICY_IDLE_SAMPLES]; /* lengths of the last idle times, ns */
-	uint32_t n_idles;
+	uint64_t idles[POLICY_IDLE_SAMPLES];  /* lengths of the last idle times, ns */
+	uint32_t bursts[POLICY_IDLE_SAMPLES]; /* passes between them */
+	uint32_t n_idles, n_bursts;
+	double stops; /* probability that it is idle after this pass */
 
-	uint32_t waited[POLICY_WAITED]; /* chunks it faulted on, kept for its threads */
-	uint32_t n_waited;
+	uint32_t waited[POLICY_WAITED];	 /* chunks it faulted on, kept for its threads */
+	uint32_t waited_first, n_waited; /* a ring */
 };
 
 struct policy_object {
@@ -112,8 +115,9 @@ struct policy_object {
 
 	uint32_t n_words, n_sums;
 	uint32_t n_resident, n_absent, n_rare, n_seen, n_protected;
-	uint32_t holes_max;	     /* most holes a block may have */
-	uint32_t holes_at;	     /* n_absent when holes_max was computed */
+	uint32_t n_closed;	     /* absent or fresh: not open to anybody */
+	uint32_t closed_max;	     /* most of them a block may have to take one more */
+	uint32_t closed_at;	     /* n_closed when closed_max was computed */
 	uint64_t passes;	     /* of the user that is farthest */
 	uint32_t sample;	     /* which of many users the next candidate is computed from */
 	uint32_t n_touches, n_jumps; /* decaying: how well the order predicts */
@@ -127,8 +131,9 @@ struct policy_object {
 	bool dirty;
 	struct policy_object *dirty_next;
 	bool has_cand;
-	uint32_t cand_chunk;
-	uint64_t cand_next, cand_key;
+	struct policy_victim farthest; /* farthest next use */
+	struct policy_victim even;     /* the one that keeps the holes spread */
+	uint64_t cand_key;
 	enum policy_level level;
 	uint32_t heap_index;	      /* UINT32_MAX: in none */
 	enum policy_level heap_level; /* the heap it is in */
@@ -186,6 +191,8 @@ void user_infer_idle(struct policy_user *user, uint64_t now_ns);
 void user_init(struct policy_user *user);
 /* Whether it faulted on the chunk, once for each fault. */
 bool user_waits_for(struct policy_user *user, uint32_t chunk);
+/* Ends the oldest such protection. Return: false if there is none. */
+bool user_drop_waited(struct policy_user *user);
 /* Score of a rare chunk now. */
 uint8_t user_score(const struct policy_object *obj, uint32_t chunk);
 double user_pace(const struct policy_user *user);

@@ -30,8 +30,8 @@
 #define RUN_MAX 256u
 /* A skip this short is the other thread being ahead, not a jump to another tensor. */
 #define SKIP_SMALL 8u
-/* Holes that a block may have above the mean. */
-#define HOLES_SLACK 2u
+/* Closed chunks that a block may have above the mean. */
+#define CLOSED_SLACK 2u
 
 static void bit_put(struct bitset *set, uint32_t pos, bool on)
 {
@@ -47,32 +47,37 @@ static void bit_put(struct bitset *set, uint32_t pos, bool on)
 		set->sum[w / 64] &= ~(1ULL << (w % 64));
 }
 
+/*
+ * A chunk that was loaded ahead counts as the hole that it fills until it is used:
+ * so it is the passing cursor that makes room in a block, and the hole that is
+ * made behind it takes that room.
+ */
 static void room_update(struct policy_object *obj, uint32_t block)
 {
-	uint32_t holes = (uint32_t)__builtin_popcountll(obj->absent.word[block]);
+	uint64_t closed = obj->absent.word[block] | obj->fresh.word[block];
 
-	if (holes < obj->holes_max)
+	if ((uint32_t)__builtin_popcountll(closed) < obj->closed_max)
 		obj->room[block / 64] |= 1ULL << (block % 64);
 	else
 		obj->room[block / 64] &= ~(1ULL << (block % 64));
 }
 
 /*
- * The most holes a block may have follows the mean. All blocks are looked at
+ * The most that a block may have follows the mean. All blocks are looked at
  * again only after the mean moved by a quarter of a chunk a block, so that an
  * event costs O(1) in the long run.
  */
-static void holes_update(struct policy_object *obj)
+static void closed_update(struct policy_object *obj)
 {
-	uint32_t moved = obj->n_absent > obj->holes_at ? obj->n_absent - obj->holes_at :
-							 obj->holes_at - obj->n_absent;
+	uint32_t moved = obj->n_closed > obj->closed_at ? obj->n_closed - obj->closed_at :
+							  obj->closed_at - obj->n_closed;
 	uint32_t most =
-		(uint32_t)((uint64_t)obj->n_absent * POLICY_BLOCK / obj->n) + 1 + HOLES_SLACK;
+		(uint32_t)((uint64_t)obj->n_closed * POLICY_BLOCK / obj->n) + 1 + CLOSED_SLACK;
 
-	if (obj->holes_max && (most == obj->holes_max || moved * 4 < obj->n_words))
+	if (obj->closed_max && (most == obj->closed_max || moved * 4 < obj->n_words))
 		return;
-	obj->holes_max = most;
-	obj->holes_at = obj->n_absent;
+	obj->closed_max = most;
+	obj->closed_at = obj->n_closed;
 	for (uint32_t b = 0; b < obj->n_words; b++)
 		room_update(obj, b);
 }
@@ -138,7 +143,8 @@ int order_init(struct policy_object *obj)
 
 	obj->n_cycle = obj->n;
 	obj->n_absent = obj->n;
-	holes_update(obj);
+	obj->n_closed = obj->n;
+	closed_update(obj);
 	for (uint32_t i = 0; i < obj->n; i++) {
 		obj->pos_of[i] = i;
 		obj->chunk_at[i] = i;
@@ -174,12 +180,20 @@ int order_need_lanes(struct policy_object *obj)
 	return 0;
 }
 
+static bool is_absent(uint8_t f)
+{
+	return !(f & (CHUNK_RARE | CHUNK_RESIDENT));
+}
+
+static bool is_closed(uint8_t f)
+{
+	return !(f & CHUNK_RARE) && (f & (CHUNK_RESIDENT | CHUNK_FRESH)) != CHUNK_RESIDENT;
+}
+
 void order_set_flags(struct policy_object *obj, uint32_t chunk, uint8_t new_flags)
 {
 	uint8_t old = obj->flags[chunk];
 	uint8_t changed = old ^ new_flags;
-	bool was_absent = !(old & (CHUNK_RARE | CHUNK_RESIDENT));
-	bool is_absent = !(new_flags & (CHUNK_RARE | CHUNK_RESIDENT));
 
 	if (!changed)
 		return;
@@ -191,10 +205,11 @@ void order_set_flags(struct policy_object *obj, uint32_t chunk, uint8_t new_flag
 	if (changed & CHUNK_SEEN)
 		obj->n_seen += new_flags & CHUNK_SEEN ? 1 : -1u;
 	obj->n_protected += !!(new_flags & CHUNK_PROTECTED) - !!(old & CHUNK_PROTECTED);
-	obj->n_absent += (uint32_t)is_absent - (uint32_t)was_absent;
+	obj->n_absent += is_absent(new_flags) - (uint32_t)is_absent(old);
+	obj->n_closed += is_closed(new_flags) - (uint32_t)is_closed(old);
 	bits_write(obj, obj->pos_of[chunk]);
-	if (is_absent != was_absent)
-		holes_update(obj);
+	if (is_closed(new_flags) != is_closed(old))
+		closed_update(obj);
 }
 
 void order_set_score(struct policy_object *obj, uint32_t chunk, uint8_t score)

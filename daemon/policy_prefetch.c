@@ -17,8 +17,10 @@
  * pace is the disk's and depth grows to the most allowed, which keeps the disk's queue full.
  */
 
-#define DEPTH_MIN 12u
-#define REACH_MIN 16u
+#define DEPTH_MIN 8u
+/* The window may be this part of what is absent: it is read again in every round. */
+#define WINDOW_PART 24u
+#define REACH_MIN   16u
 
 void policy_loaded(struct policy *p, uint64_t bytes, uint64_t ns)
 {
@@ -61,6 +63,7 @@ size_t policy_prefetch(struct policy_user *user, uint64_t now_ns, uint32_t *out_
 		memory = clamp((double)user->tenant->quota / (double)obj->chunk_bytes, 1, memory);
 	most = clamp((double)p->cfg.window_bytes / (double)obj->chunk_bytes, 2, UINT32_MAX);
 	most = clamp(memory / 4.0, 1, most);
+	most = clamp(obj->n_absent / WINDOW_PART, most < DEPTH_MIN ? most : DEPTH_MIN, most);
 	/* Pace over closed chunks: the share of positions that are absent. */
 	user->depth = clamp(1.5 * late / tau * obj->n_absent / obj->n_cycle + 2,
 			    most < DEPTH_MIN ? most : DEPTH_MIN, most);

@@ -34,8 +34,10 @@
 #define TAU_DEFAULT_NS 1e6
 #define OVERDUE_NS     250000000ULL
 #define QUIET_NS       1000000000ULL
-#define PROMOTE_SCORE  140u
-#define WASTED_MAX     2u
+/* Before any idle time was seen: people need a second or so. */
+#define IDLE_GUESS_NS 1000000000ULL
+#define PROMOTE_SCORE 140u
+#define WASTED_MAX    2u
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -63,15 +65,15 @@ static double pace(const struct policy_user *user, enum policy_pass kind)
 	return TAU_DEFAULT_NS;
 }
 
-/* The pass that follows the present one, as far as is known. */
-static enum policy_pass later(const struct policy_user *user)
+/* Threads behind the cursor are not expected where every use is reported. */
+static uint32_t lag_min(const struct policy_object *obj)
 {
-	return user->hinted ? POLICY_PASS_DECODE : user->pass;
+	return obj->p->cfg.all_touches ? 0 : min_u32(LAG_MIN, back_max(obj));
 }
 
 uint64_t user_lap_ns(const struct policy_user *user)
 {
-	return (uint64_t)(pace(user, later(user)) * user->obj->n_cycle) + 1;
+	return (uint64_t)(pace(user, user->next_pass) * user->obj->n_cycle) + 1;
 }
 
 /* Mean of what is left of an idle time that lasted so long already. */
@@ -87,39 +89,98 @@ static uint64_t idle_left(const struct policy_user *user, uint64_t now_ns)
 		sum += (double)(user->idles[i] - elapsed);
 		longer++;
 	}
+	if (longer)
+		return (uint64_t)(sum / longer);
 	/* Longer than ever before: as long again, the usual guess for such times. */
-	return longer ? (uint64_t)(sum / longer) : elapsed;
+	return n ? elapsed : elapsed + IDLE_GUESS_NS;
+}
+
+/*
+ * How probable it is that the pass that begins is the last before a pause, by the
+ * lengths of the last bursts. Near lengths are taken together.
+ */
+static void guess_stop(struct policy_user *user)
+{
+	uint32_t n = min_u32(user->n_bursts, POLICY_IDLE_SAMPLES), longer = 0, near = 0;
+	uint32_t length = (uint32_t)(user->passes - user->burst_passes) + 1;
+	uint32_t width = length / 8 + 1;
+
+	for (uint32_t i = 0; i < n; i++) {
+		longer += user->bursts[i] >= length;
+		near += user->bursts[i] >= length && user->bursts[i] < length + width;
+	}
+	user->stops = longer ? (double)near / longer / width : n ? 1.0 / length : 0;
+}
+
+static double mean_idle(const struct policy_user *user)
+{
+	uint32_t n = min_u32(user->n_idles, POLICY_IDLE_SAMPLES);
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += (double)user->idles[i];
+	return n ? sum / n : 0;
+}
+
+/*
+ * If the session may pause after this pass, what lies beyond is less dense in
+ * time by that probability. Adding the expected pause instead would make a
+ * short pass with a rare long pause look farther away than a slow steady one, and
+ * moved more bytes in replays.
+ */
+static double thinned(const struct policy_user *user, double beyond)
+{
+	double pause;
+
+	if (user->stops <= 0 || user->idle)
+		return beyond;
+	pause = mean_idle(user);
+	if (user->stops > 0.999 || beyond * user->stops / (1 - user->stops) > pause)
+		return beyond + pause;
+	return beyond / (1 - user->stops);
 }
 
 uint64_t user_next(const struct policy_user *user, uint32_t pos, uint64_t now_ns)
 {
 	const struct policy_object *obj = user->obj;
-	enum policy_pass kind = user->idle ? later(user) : user->pass;
-	uint32_t ahead, to_end;
-	double base, t;
+	enum policy_pass kind = user->idle ? user->next_pass : user->pass;
+	uint32_t ahead = pos, to_end = obj->n_cycle;
+	double t = (double)(user->idle ? now_ns : user->cursor_ns);
 
-	if (!user->started) {
-		base = (double)now_ns;
-		ahead = pos;
-		to_end = obj->n_cycle;
-	} else {
-		base = user->idle ? (double)now_ns + (double)idle_left(user, now_ns) :
-				    (double)user->cursor_ns;
+	if (!user->started)
+		t = (double)now_ns;
+	if (user->idle)
+		t += (double)idle_left(user, now_ns);
+	if (user->started) {
 		ahead = order_ahead(obj, user->cursor, pos);
 		if (!ahead)
 			ahead = obj->n_cycle;
 		to_end = obj->n_cycle - user->cursor;
 	}
-	t = ahead <= to_end ?
-		    base + ahead * pace(user, kind) :
-		    base + to_end * pace(user, kind) + (ahead - to_end) * pace(user, later(user));
+	if (ahead <= to_end)
+		t += ahead * pace(user, kind);
+	else
+		t += to_end * pace(user, kind) +
+		     thinned(user, (ahead - to_end) * pace(user, user->next_pass));
 	return t <= (double)now_ns ? now_ns : (uint64_t)t;
+}
+
+static bool second_half(const struct policy_user *user)
+{
+	return user->started && user->cursor >= user->obj->n_cycle / 2;
 }
 
 void user_set_idle(struct policy_user *user, uint64_t since_ns)
 {
 	if (user->idle)
 		return;
+	if (user->started) {
+		uint32_t length = (uint32_t)(user->passes - user->burst_passes) + second_half(user);
+
+		user->bursts[user->n_bursts++ % POLICY_IDLE_SAMPLES] = length;
+		if (user->n_bursts == 2 * POLICY_IDLE_SAMPLES)
+			user->n_bursts = POLICY_IDLE_SAMPLES;
+	}
 	user->idle = true;
 	user->quiet = false;
 	user->idle_ns = since_ns;
@@ -188,6 +249,9 @@ static void wake(struct policy_user *user, uint64_t now_ns)
 	if (user->n_idles == 2 * POLICY_IDLE_SAMPLES)
 		user->n_idles = POLICY_IDLE_SAMPLES;
 	user->idle = false;
+	/* Pauses are between passes, seen or not that the last one ended. */
+	user->burst_passes = user->passes + second_half(user);
+	guess_stop(user);
 	tenant_update_idle(user->obj->p, user->tenant);
 }
 
@@ -228,12 +292,15 @@ static void end_of_pass(struct policy_user *user)
 
 	user->passes++;
 	/* Stragglers: grow at once, shrink slowly. */
-	user->lag =
-		max_u32(user->lag_seen + user->lag_seen / 2 + LAG_MIN, user->lag - user->lag / 4);
+	user->lag = max_u32(user->lag_seen + user->lag_seen / 2 + lag_min(obj),
+			    user->lag - user->lag / 4);
 	user->lag = min_u32(user->lag, limit);
 	user->lag_seen = 0;
+	if (user->passes >= user->burst_passes)
+		guess_stop(user);
+	user->pass = user->next_pass;
 	if (user->hinted)
-		user->pass = POLICY_PASS_DECODE;
+		user->next_pass = POLICY_PASS_DECODE;
 	if (user->passes > obj->passes) {
 		obj->passes = user->passes;
 		if (obj->passes == 1)
@@ -253,7 +320,7 @@ static void advance(struct policy_user *user, uint32_t pos, uint32_t ahead, uint
 
 		/* A pause that no tick noticed. */
 		if (dt > 4 * expected + OVERDUE_NS && user->passes) {
-			user->idle_ns = user->cursor_ns + expected;
+			user_set_idle(user, user->cursor_ns + expected);
 			wake(user, now_ns);
 			resumed = true;
 		}
@@ -329,44 +396,61 @@ static bool touch_rare(struct policy_user *user, uint32_t chunk)
 /* Set in an entry of `waited` once its load has begun. */
 #define WAITED_LOADED 0x80000000u
 
-/*
- * Chunks that a thread faulted on are protected without having been touched
- * after their load (the fault was the touch), for the last few of them: with
- * more, protection would pile up.
- */
-static void remember_waited(struct policy_user *user, uint32_t chunk)
+static void waited_drop(struct policy_user *user)
 {
 	struct policy_object *obj = user->obj;
-	uint32_t n = min_u32(user->n_waited, POLICY_WAITED), i, old;
+	uint32_t old = user->waited[user->waited_first] & ~WAITED_LOADED;
 
-	for (i = 0; i < n; i++) {
-		if ((user->waited[i] & ~WAITED_LOADED) == chunk) {
-			user->waited[i] = chunk;
+	user->waited_first = (user->waited_first + 1) % POLICY_WAITED;
+	user->n_waited--;
+	if (!(obj->flags[old] & CHUNK_FRESH))
+		order_set_flags(obj, old, obj->flags[old] & (uint8_t)~CHUNK_PROTECTED);
+}
+
+/*
+ * The chunks that a thread faulted on are protected although nobody touches
+ * them after their load (the fault was the touch). Only the last few, and a small
+ * part of the memory there is, or protection would pile up.
+ */
+static void remember_waited(struct policy_user *user, uint32_t chunk, bool loaded)
+{
+	const struct policy_object *obj = user->obj;
+	uint32_t most = max_u32(2, min_u32(POLICY_WAITED, obj->n_resident / 8));
+	uint32_t entry = loaded ? chunk | WAITED_LOADED : chunk;
+
+	for (uint32_t i = 0; i < user->n_waited; i++) {
+		uint32_t *at = &user->waited[(user->waited_first + i) % POLICY_WAITED];
+
+		if ((*at & ~WAITED_LOADED) == chunk) {
+			*at = entry;
 			return;
 		}
 	}
-	i = user->n_waited++ % POLICY_WAITED;
-	if (user->n_waited > POLICY_WAITED) {
-		old = user->waited[i] & ~WAITED_LOADED;
-		if (!(obj->flags[old] & CHUNK_FRESH))
-			order_set_flags(obj, old, obj->flags[old] & (uint8_t)~CHUNK_PROTECTED);
-	}
-	user->waited[i] = chunk;
-	if (user->n_waited == 2 * POLICY_WAITED)
-		user->n_waited = POLICY_WAITED;
+	while (user->n_waited >= most)
+		waited_drop(user);
+	user->waited[(user->waited_first + user->n_waited++) % POLICY_WAITED] = entry;
 }
 
 bool user_waits_for(struct policy_user *user, uint32_t chunk)
 {
-	uint32_t n = min_u32(user->n_waited, POLICY_WAITED);
+	for (uint32_t i = 0; i < user->n_waited; i++) {
+		uint32_t *at = &user->waited[(user->waited_first + i) % POLICY_WAITED];
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (user->waited[i] == chunk) {
-			user->waited[i] |= WAITED_LOADED;
+		if (*at == chunk) {
+			*at |= WAITED_LOADED;
 			return true;
 		}
 	}
 	return false;
+}
+
+bool user_drop_waited(struct policy_user *user)
+{
+	if (!user->n_waited)
+		return false;
+	waited_drop(user);
+	victim_dirty(user->obj);
+	return true;
 }
 
 void policy_touch(struct policy_user *user, uint32_t chunk, uint64_t now_ns)
@@ -385,13 +469,12 @@ void policy_touch(struct policy_user *user, uint32_t chunk, uint64_t now_ns)
 	victim_dirty(obj);
 
 	f = obj->flags[chunk];
-	if (f & CHUNK_RESIDENT) {
-		if (!(f & CHUNK_PINNED))
-			f &= (uint8_t)~CHUNK_PROTECTED;
-		order_set_flags(obj, chunk, f & (uint8_t)~CHUNK_FRESH);
-	} else {
-		remember_waited(user, chunk);
-	}
+	if (f & CHUNK_RESIDENT && !(f & CHUNK_PINNED))
+		f &= (uint8_t)~CHUNK_PROTECTED;
+	order_set_flags(obj, chunk, f & (uint8_t)~CHUNK_FRESH);
+	/* Absent or in flight: the thread will come back to it after the load. */
+	if (!(f & CHUNK_RESIDENT) || f & CHUNK_PINNED)
+		remember_waited(user, chunk, f & CHUNK_RESIDENT);
 	if (obj->flags[chunk] & CHUNK_RARE) {
 		if (!touch_rare(user, chunk))
 			return;
@@ -436,8 +519,13 @@ void policy_user_pass(struct policy_user *user, enum policy_pass kind)
 {
 	if ((unsigned int)kind >= POLICY_N_PASS)
 		return;
-	user->pass = kind;
 	user->hinted = kind != POLICY_PASS_UNKNOWN;
+	user->next_pass = kind;
+	/* Said near the end of a pass it is meant for the next one. */
+	if (!second_half(user)) {
+		user->pass = kind;
+		user->next_pass = user->hinted ? POLICY_PASS_DECODE : kind;
+	}
 	victim_dirty(user->obj);
 }
 
@@ -448,7 +536,7 @@ void policy_user_idle(struct policy_user *user, uint64_t now_ns)
 
 void user_init(struct policy_user *user)
 {
-	user->lag = min_u32(LAG_MIN, back_max(user->obj));
+	user->lag = lag_min(user->obj);
 }
 
 /* A load that nobody used was wasted; twice in a row, and it is not loaded ahead again. */

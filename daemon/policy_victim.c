@@ -231,11 +231,11 @@ static uint64_t next_of(const struct policy_object *obj, const struct policy_use
 	return next;
 }
 
-static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, struct candidate *best)
+static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spread,
+			    struct candidate *best)
 {
 	const struct policy_user *users[USERS_SAMPLED];
 	uint32_t n = pick_users(obj, users), pos;
-	bool spread = !obj->p->cfg.no_spread;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t gap = obj->n_cycle, lag = users[i]->lag;
@@ -325,16 +325,28 @@ static void rare_candidate(struct policy_object *obj, uint64_t now_ns, struct ca
 	}
 }
 
+static void set_victim(struct policy_object *obj, const struct candidate *c,
+		       struct policy_victim *out)
+{
+	out->obj = obj;
+	out->chunk = obj->chunk_at[c->pos];
+	out->next_ns = c->next;
+}
+
 static void update(struct policy_object *obj, uint64_t now_ns)
 {
-	struct candidate best = { .pos = UINT32_MAX };
+	struct candidate best = { .pos = UINT32_MAX }, even = { .pos = UINT32_MAX };
+	uint32_t regular;
 
-	cycle_candidate(obj, now_ns, &best);
+	cycle_candidate(obj, now_ns, false, &best);
+	regular = best.pos;
 	rare_candidate(obj, now_ns, &best);
 	obj->has_cand = best.pos != UINT32_MAX;
 	if (obj->has_cand) {
-		obj->cand_chunk = obj->chunk_at[best.pos];
-		obj->cand_next = best.next;
+		if (regular == best.pos && !obj->p->cfg.no_spread)
+			cycle_candidate(obj, now_ns, true, &even);
+		set_victim(obj, &best, &obj->farthest);
+		set_victim(obj, even.pos == UINT32_MAX ? &best : &even, &obj->even);
 		obj->cand_key = best.next;
 		/* Writing it out and reading it again costs twice the bytes. */
 		if (obj->kind == POLICY_BUFFER && best.next != POLICY_NEVER && best.next > now_ns)
@@ -413,12 +425,14 @@ static uint32_t farthest_fresh(struct policy_object *obj)
 	return UINT32_MAX;
 }
 
-static int take(const struct policy_object *obj, struct policy_victim *out)
+/*
+ * A session that makes room for itself keeps its holes spread. When another one
+ * takes the memory the farthest goes.
+ */
+static const struct policy_victim *pick(const struct policy_object *obj,
+					const struct policy_object *want)
 {
-	out->obj = (struct policy_object *)obj;
-	out->chunk = obj->cand_chunk;
-	out->next_ns = obj->cand_next;
-	return 0;
+	return obj == want ? &obj->even : &obj->farthest;
 }
 
 static bool fair(const struct policy *p)
@@ -469,12 +483,15 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 					user_next(want_user, want_obj->pos_of[want_chunk], now_ns) :
 					policy_next_use(want_obj, want_chunk, now_ns);
 
-		if (!best || best->cand_next <= need)
+		if (!best || pick(best, want_obj)->next_ns <= need)
 			return -EAGAIN;
-		return take(best, out);
+		*out = *pick(best, want_obj);
+		return 0;
 	}
-	if (best)
-		return take(best, out);
+	if (best) {
+		*out = *pick(best, want_obj);
+		return 0;
+	}
 	if (want_obj->n_resident) {
 		uint32_t pos = farthest_fresh(want_obj);
 
