@@ -7,8 +7,8 @@
  * and the workers' reading of them: requests and reports pass through relaxed atomics on
  * purpose, because a lock there would hide a hole in the protocol from ThreadSanitizer.
  */
-#ifndef VRAM_TESTS_RESIDENCY_WORLD_H
-#define VRAM_TESTS_RESIDENCY_WORLD_H
+#ifndef VRAM_TESTS_STRESS_RESIDENCY_WORLD_H
+#define VRAM_TESTS_STRESS_RESIDENCY_WORLD_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
