@@ -168,6 +168,14 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 		  struct policy_victim *out);
 
 /*
+ * The best chunk of one object to give up, whatever the limits: for a caller
+ * that knows whose memory must shrink. own: for a load into the same object.
+ * Return: 0, or -EAGAIN if none may go now.
+ */
+int policy_object_victim(struct policy_object *obj, uint64_t now_ns, bool own,
+			 struct policy_victim *out);
+
+/*
  * Absent chunks to load ahead for the user, the first needed first. Chunks
  * whose loads were started (policy_resident) are not named again.
  */

@@ -426,6 +426,36 @@ static uint32_t farthest_fresh(struct policy_object *obj)
 }
 
 /*
+ * Nothing may go by the rules. Somebody waits, so what was only loaded ahead
+ * goes, then what the session itself waited for longest ago. Others' protections
+ * end with the next ticks.
+ */
+static int last_resort(struct policy *p, uint64_t now_ns, struct policy_object *want,
+		       struct policy_user *user, struct policy_victim *out)
+{
+	uint32_t pos = want->n_resident ? farthest_fresh(want) : UINT32_MAX;
+
+	if (pos != UINT32_MAX) {
+		out->obj = want;
+		out->chunk = want->chunk_at[pos];
+		out->next_ns = policy_next_use(want, out->chunk, now_ns);
+		return 0;
+	}
+	while (user && user_drop_waited(user)) {
+		flush(p, now_ns);
+		if (want->has_cand) {
+			*out = want->even;
+			return 0;
+		}
+	}
+	/* Does anything ever come free that the limits leave to this session? */
+	for (const struct policy_object *obj = p->objects; obj; obj = obj->next)
+		if (obj->n_resident && (obj == want || quota_object_level(obj) < LEVEL_MIN))
+			return -EAGAIN;
+	return -ENOSPC;
+}
+
+/*
  * A session that makes room for itself keeps its holes spread. When another one
  * takes the memory the farthest goes.
  */
@@ -492,18 +522,17 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 		*out = *pick(best, want_obj);
 		return 0;
 	}
-	if (want_obj->n_resident) {
-		uint32_t pos = farthest_fresh(want_obj);
+	return last_resort(p, now_ns, want_obj, want_user, out);
+}
 
-		if (pos == UINT32_MAX)
-			return -EAGAIN;
-		out->obj = want_obj;
-		out->chunk = want_obj->chunk_at[pos];
-		out->next_ns = policy_next_use(want_obj, out->chunk, now_ns);
-		return 0;
-	}
-	return p->heap[LEVEL_OVER].n + p->heap[LEVEL_NORMAL].n + p->heap[LEVEL_LOW].n ? -EAGAIN :
-											-ENOSPC;
+int policy_object_victim(struct policy_object *obj, uint64_t now_ns, bool own,
+			 struct policy_victim *out)
+{
+	flush(obj->p, now_ns);
+	if (!obj->has_cand)
+		return -EAGAIN;
+	*out = own ? obj->even : obj->farthest;
+	return 0;
 }
 
 uint64_t policy_next_use(const struct policy_object *obj, uint32_t chunk, uint64_t now_ns)
