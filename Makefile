@@ -236,7 +236,7 @@ $(B)/.dirs: FORCE
 $(B)/.link: FORCE
 	$(call stamp,$(call quoted,$(CC) $(LINK) $(SAN_FLAGS)))
 
-$(call obj,$(DAEMON_SRC) $(wildcard tools/*/*.c)): FLAGS += $(DIR_FLAGS)
+$(call obj,$(DAEMON_SRC) $(wildcard tools/*/*.c)): private FLAGS += $(DIR_FLAGS)
 $(call obj,$(DAEMON_SRC) $(wildcard tools/*/*.c)): $(B)/.dirs
 
 compile = $(Q)mkdir -p $(@D) && $(1) -MMD -MP -c -o $@ $<
