@@ -33,6 +33,9 @@
 #define LISTENER_NEW ".new"
 /* Accepted in one go, before other work gets its turn. */
 #define LISTENER_BATCH 64
+/* How long, and how often, a socket is asked whether anybody is behind it. */
+#define LISTENER_DOUBT_NS 1500000000ull
+#define LISTENER_ASK_US	  20000
 /* When descriptors or memory have run out. */
 #define LISTENER_PAUSE_NS 100000000ull
 
@@ -226,11 +229,45 @@ static int address_make(const char *path, const char *suffix, struct sockaddr_un
 	return 0;
 }
 
+/*
+ * Whether somebody listens there. After a daemon was killed its io_uring keeps the listening socket
+ * open until the kernel's worker has taken the ring down, milliseconds after the process is gone. So a connection that
+ * is made is watched for a while: it ends with the socket.
+ */
+static int is_answered(const char *path, bool *out_answered)
+{
+	uint64_t now, give_up_at = loop_now() + LISTENER_DOUBT_NS;
+	struct sockaddr_un addr;
+	struct pollfd pollfd = { 0 };
+	int r;
+
+	r = address_make(path, "", &addr);
+	if (r < 0)
+		return err_trace(r);
+	for (now = loop_now(); now < give_up_at; now = loop_now()) {
+		pollfd.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (pollfd.fd < 0)
+			return fail(errno, "cannot make a socket for", path);
+		r = connect(pollfd.fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno :
+											   0;
+		if (r == 0)
+			(void)poll(&pollfd, 1, (int)((give_up_at - now) / 1000000));
+		close(pollfd.fd);
+		if (r == -ECONNREFUSED || r == -ENOENT) {
+			*out_answered = false;
+			return 0;
+		}
+		/* EAGAIN: its queue is full. EPROTOTYPE: it is no vramd. */
+		usleep(LISTENER_ASK_US);
+	}
+	*out_answered = true;
+	return 0;
+}
+
 /* We hold the lock: what is at the path is a dead daemon's, unless something answers there. */
 static int stale_check(const char *path)
 {
-	_cleanup_close_ int fd = -1;
-	struct sockaddr_un addr;
+	bool answered = false;
 	struct stat st;
 	int r;
 
@@ -240,15 +277,10 @@ static int stale_check(const char *path)
 		log_error("cannot listen on %s: there is something that is not a socket", path);
 		return err_origin(-EEXIST);
 	}
-	r = address_make(path, "", &addr);
+	r = is_answered(path, &answered);
 	if (r < 0)
 		return err_trace(r);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fail(errno, "cannot make a socket for", path);
-	/* EAGAIN: somebody listens there and is busy. EPROTOTYPE: and it is no vramd. */
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 ||
-	    errno != ECONNREFUSED) {
+	if (answered) {
 		log_error("cannot listen on %s: another program does", path);
 		return err_origin(-EADDRINUSE);
 	}
