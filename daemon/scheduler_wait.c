@@ -211,7 +211,9 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 
 void scheduler_cancel(struct scheduler *s, struct layer *layer)
 {
-	if (!layer->waiting)
+	/* Requests of several threads are one request here: it ends with the last pin (the library
+	 * lets go of its pin before it cancels). */
+	if (!layer->waiting || residency_pins(layer_residency(layer)) != 0)
 		return;
 	residency_cancel_load(layer_residency(layer), &layer->shadow);
 	layer_stop_waiting(s, layer);

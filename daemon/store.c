@@ -268,13 +268,19 @@ static void piece_done(struct loop_op *op, int res)
 		if (piece->offset + piece->done < io->len)
 			io->error = io->error ? io->error : (io->write ? -EIO : -ESTALE);
 	} else {
+		uint32_t before = piece->done;
+
 		piece->done += (uint32_t)res;
 		/* Short of what was asked for, but not of what is wanted: the end of the file. */
 		if (piece->done < piece->len && piece->offset + piece->done < io->len) {
-			if (piece->done % BLOCK && io->file && io->file->direct)
+			if (io->file && io->file->direct)
 				piece->done -= piece->done % BLOCK;
-			start_piece(io, piece);
-			return;
+			if (piece->done > before) {
+				start_piece(io, piece);
+				return;
+			}
+			/* Less than a block, again: here the file ends. */
+			io->error = io->error ? io->error : -ESTALE;
 		}
 	}
 	if (next_part(io, piece))

@@ -8,7 +8,8 @@
  * or truncated meanwhile fails with -ESTALE and never mixes.
  *
  * A store_io is one transfer of any length, split into pieces of the configured size of which several
- * are in flight. It is embedded in its owner and must live until done was called.
+ * are in flight. It is embedded in its owner, zero at first, and must live until done was
+ * called; it may be used again then.
  */
 #ifndef VRAM_DAEMON_STORE_H
 #define VRAM_DAEMON_STORE_H
