@@ -5,7 +5,7 @@
 #
 # Nothing here names a source file: sources are found by where they are.
 #
-#   daemon/*.c                 build/vramd (with kmod/ledger.c, kmod/pressure.c)
+#   daemon/*.c                 build/vramd (with kmod/ledger*.c, kmod/pressure.c)
 #   common/*.c                 an archive; whoever needs a member gets it
 #   libclient/*.c              build/libvram.so.0 and build/libvram.a
 #   libclient/preload/*.c      build/libvram-preload.so
@@ -112,7 +112,7 @@ CHECK_LIBS = $(call pkg,--libs check)
 # ---- what there is -----------------------------------------------------------
 
 COMMON_SRC := $(wildcard common/*.c)
-LEDGER_SRC := $(wildcard kmod/ledger.c kmod/pressure.c)
+LEDGER_SRC := $(wildcard kmod/ledger*.c kmod/pressure.c)
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_SRC := $(wildcard libclient/*.c)
 PRELOAD_SRC := $(wildcard libclient/preload/*.c)

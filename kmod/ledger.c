@@ -51,57 +51,13 @@
  * functions that allocate (named *_new, *_add, ledger_share_join) may sleep in
  * the kernel. Groups and shares belong to the ledger; `priv` is the owner's.
  */
-#include "kmod/ledger.h"
+#include "kmod/ledger_internal.h"
 
-#define N_PROT	  2 /* min and low: the limits that protect */
-#define NO_SHARE  VRAM_U64_MAX
-#define FREE_END  0xffffffffu
 #define HASH_BITS 10
 
 _Static_assert(1 << HASH_BITS == LEDGER_N_BUCKETS, "as many buckets as the hash has values");
-_Static_assert(sizeof(void *) > 8 || sizeof(struct ledger_share) <= 40, "small shares");
 
-/* What each of n members has of some bytes. */
-struct split {
-	u64 base;
-	u64 rem;
-};
-
-static struct split split_of(u64 bytes, u32 n_members)
-{
-	struct split s = { 0, 0 };
-
-	if (n_members)
-		s.base = vram_div_rem(bytes, n_members, &s.rem);
-	return s;
-}
-
-static u64 part_of(struct split s, u32 i)
-{
-	return s.base + (i < s.rem);
-}
-
-/**
- * ledger_share_part() - the part of the i-th of n members in @bytes.
- *
- * Return: the bytes; the parts of all members add up to @bytes.
- */
-u64 ledger_share_part(u64 bytes, u32 n_members, u32 i)
-{
-	return i < n_members ? part_of(split_of(bytes, n_members), i) : 0;
-}
-
-/* ---- counters --------------------------------------------------------------- */
-
-static struct ledger_counter *counter_of(const struct ledger_group *g, u32 home, u32 tier)
-{
-	return &g->row[home]->tier[tier];
-}
-
-static bool is_over(const struct ledger_counter *c)
-{
-	return c->usage > vram_min(c->limit[LEDGER_HIGH], c->limit[LEDGER_MAX]);
-}
+/* ---- the ledger and its devices --------------------------------------------- */
 
 static void counter_init(struct ledger_counter *c)
 {
@@ -122,159 +78,6 @@ static struct ledger_row *row_new(void)
 	return row;
 }
 
-/* Is @g, a session or a group, a member of this chain? Every one is in at least one. */
-static bool in_chain(const struct ledger_group *g, u32 chain)
-{
-	if (g->kind != LEDGER_SESSION)
-		return chain == LEDGER_CHAIN(g->kind);
-	return g->parent[chain] || (!chain && !g->parent[1] && !g->parent[2]);
-}
-
-/* What of its use a counter claims to be protected. */
-static u64 claim_of(const struct ledger_group *g, const struct ledger_counter *c, u32 key)
-{
-	if (g->kind != LEDGER_SESSION && !(c->set & (1u << key)))
-		return c->children_prot[key];
-	return vram_min(c->usage, c->limit[key]);
-}
-
-/*
- * Make the pending change of one counter real. @claim comes in as the change of
- * its children's claims and goes out as the change of its own (mod 2^64).
- */
-static void settle_one(struct ledger *l, struct ledger_group *g, u32 home, u32 tier,
-		       u64 claim[N_PROT])
-{
-	struct ledger_counter *c = counter_of(g, home, tier);
-	bool was_over = is_over(c);
-	u32 k;
-
-	c->usage += c->pending;
-	c->pending = 0;
-	c->peak = vram_max(c->peak, c->usage);
-	l->device[home].n_over[tier] += is_over(c);
-	l->device[home].n_over[tier] -= was_over;
-	for (k = 0; k < N_PROT; k++) {
-		u64 now;
-
-		c->children_prot[k] += claim[k];
-		now = claim_of(g, c, k);
-		claim[k] = now - c->prot[k];
-		c->prot[k] = now;
-	}
-}
-
-/* The same for @g and everything above it but the root's usage. */
-static void settle(struct ledger *l, struct ledger_group *g, u32 home, u32 tier)
-{
-	u64 first[N_PROT] = { 0, 0 };
-	struct ledger_group *p;
-	u32 chain, k;
-
-	settle_one(l, g, home, tier, first);
-	for (chain = 0; chain < LEDGER_N_CHAINS; chain++) {
-		u64 claim[N_PROT] = { first[0], first[1] };
-
-		if (!in_chain(g, chain))
-			continue;
-		for (p = g->parent[chain]; p; p = p->parent[chain])
-			settle_one(l, p, home, tier, claim);
-		for (k = 0; k < N_PROT; k++)
-			l->device[home].root_prot[tier][chain][k] += claim[k];
-	}
-}
-
-static void pend(struct ledger_group *session, u32 home, u32 tier, u64 delta)
-{
-	struct ledger_group *p;
-	u32 chain;
-
-	counter_of(session, home, tier)->pending += delta;
-	for (chain = 0; chain < LEDGER_N_CHAINS; chain++)
-		for (p = session->parent[chain]; p; p = p->parent[chain])
-			counter_of(p, home, tier)->pending += delta;
-}
-
-static void unpend(struct ledger_group *session, u32 home, u32 tier)
-{
-	struct ledger_group *p;
-	u32 chain;
-
-	counter_of(session, home, tier)->pending = 0;
-	for (chain = 0; chain < LEDGER_N_CHAINS; chain++)
-		for (p = session->parent[chain]; p; p = p->parent[chain])
-			counter_of(p, home, tier)->pending = 0;
-}
-
-/* A counter above its max refuses what raises it, not what lowers it. */
-static bool refuses(const struct ledger_counter *c)
-{
-	u64 next = c->usage + c->pending;
-
-	return next > c->usage && next > c->limit[LEDGER_MAX];
-}
-
-/* Return: the lowest group that refuses what is pending for @session, or NULL. */
-static struct ledger_group *refusing(struct ledger_group *session, u32 home, u32 tier)
-{
-	struct ledger_group *p;
-	u32 chain;
-
-	if (refuses(counter_of(session, home, tier)))
-		return session;
-	for (chain = 0; chain < LEDGER_N_CHAINS; chain++)
-		for (p = session->parent[chain]; p; p = p->parent[chain])
-			if (refuses(counter_of(p, home, tier)))
-				return p;
-	return NULL;
-}
-
-static bool root_refuses(const struct ledger *l, u32 home, u32 tier, u64 bytes)
-{
-	const struct ledger_counter *c = counter_of(&l->root, home, tier);
-
-	return bytes &&
-	       (c->usage > c->limit[LEDGER_MAX] || bytes > c->limit[LEDGER_MAX] - c->usage);
-}
-
-static void root_add(struct ledger *l, u32 home, u32 tier, u64 delta)
-{
-	struct ledger_counter *c = counter_of(&l->root, home, tier);
-	bool was_over = is_over(c);
-
-	c->usage += delta;
-	c->peak = vram_max(c->peak, c->usage);
-	l->device[home].n_over[tier] += is_over(c);
-	l->device[home].n_over[tier] -= was_over;
-}
-
-/* Count a refusal and name it. Return: the error. */
-static int refuse(struct ledger *l, struct ledger_group *group, u32 home, u32 tier,
-		  struct ledger_group **out_limit)
-{
-	counter_of(group, home, tier)->refused++;
-	if (out_limit)
-		*out_limit = group;
-	return group == &l->root ? -ENOSPC : -EDQUOT;
-}
-
-static int check_place(const struct ledger *l, u32 dev, u32 tier)
-{
-	if (dev >= l->n_devices)
-		return -ENOENT;
-	return tier < LEDGER_N_TIERS ? 0 : -EINVAL;
-}
-
-static int check_session(const struct ledger *l, const struct ledger_group *session, u32 dev,
-			 u32 tier)
-{
-	if (session->kind != LEDGER_SESSION)
-		return -EINVAL;
-	return check_place(l, dev, tier);
-}
-
-/* ---- the ledger and its devices --------------------------------------------- */
-
 /**
  * ledger_new() - an empty ledger: no devices, the root alone.
  *
@@ -286,7 +89,7 @@ struct ledger *ledger_new(void)
 
 	if (!l)
 		return NULL;
-	l->free_share = FREE_END;
+	l->free_share = LEDGER_NO_SHARE;
 	l->root.kind = LEDGER_ROOT;
 	l->last = &l->root;
 	l->n_groups = 1;
@@ -359,7 +162,7 @@ int ledger_device_add(struct ledger *l, const u64 capacity[LEDGER_N_TIERS], u32 
 
 		l->device[dev].home[t] = shared ? 0 : dev;
 		if (!shared)
-			counter_of(&l->root, dev, t)->limit[LEDGER_MAX] = capacity[t];
+			ledger_counter_of(&l->root, dev, t)->limit[LEDGER_MAX] = capacity[t];
 	}
 	l->n_devices++;
 	*out_dev = dev;
@@ -380,7 +183,7 @@ err_rows:
  */
 int ledger_device_resize(struct ledger *l, u32 dev, u32 tier, u64 capacity)
 {
-	int ret = check_place(l, dev, tier);
+	int ret = ledger_check_place(l, dev, tier);
 	struct ledger_counter *c;
 	u32 home;
 
@@ -389,10 +192,10 @@ int ledger_device_resize(struct ledger *l, u32 dev, u32 tier, u64 capacity)
 	if (capacity == LEDGER_SHARED)
 		return -EINVAL;
 	home = l->device[dev].home[tier];
-	c = counter_of(&l->root, home, tier);
-	l->device[home].n_over[tier] -= is_over(c);
+	c = ledger_counter_of(&l->root, home, tier);
+	l->device[home].n_over[tier] -= ledger_is_over(c);
 	c->limit[LEDGER_MAX] = capacity;
-	l->device[home].n_over[tier] += is_over(c);
+	l->device[home].n_over[tier] += ledger_is_over(c);
 	return 0;
 }
 
@@ -585,7 +388,7 @@ void ledger_session_free(struct ledger *l, struct ledger_group *session)
 		ledger_share_leave(l, session->shares[session->n_shares - 1], session);
 	for (d = 0; d < l->n_devices; d++)
 		for (t = 0; t < LEDGER_N_TIERS; t++)
-			ledger_uncharge(l, session, d, t, counter_of(session, d, t)->own);
+			ledger_uncharge(l, session, d, t, ledger_counter_of(session, d, t)->own);
 	count_session(l, session, false);
 	group_unlink(l, session);
 	rows_free(session);
@@ -615,6 +418,14 @@ bool ledger_is_below(const struct ledger *l, const struct ledger_group *session,
 
 /* ---- a session's own bytes -------------------------------------------------- */
 
+static int check_session(const struct ledger *l, const struct ledger_group *session, u32 dev,
+			 u32 tier)
+{
+	if (session->kind != LEDGER_SESSION)
+		return -EINVAL;
+	return ledger_check_place(l, dev, tier);
+}
+
 /**
  * ledger_try_charge() - charge @bytes to a session and everything above it.
  * @out_limit: the group that refused, may be NULL; written only then
@@ -634,17 +445,17 @@ int ledger_try_charge(struct ledger *l, struct ledger_group *session, u32 dev, u
 	if (ret)
 		return ret;
 	home = l->device[dev].home[tier];
-	pend(session, home, tier, bytes);
-	limit = refusing(session, home, tier);
-	if (!limit && root_refuses(l, home, tier, bytes))
+	ledger_pend(session, home, tier, bytes);
+	limit = ledger_refusing(session, home, tier);
+	if (!limit && ledger_root_refuses(l, home, tier, bytes))
 		limit = &l->root;
 	if (limit) {
-		unpend(session, home, tier);
-		return refuse(l, limit, home, tier, out_limit);
+		ledger_unpend(session, home, tier);
+		return ledger_refuse(l, limit, home, tier, out_limit);
 	}
-	settle(l, session, home, tier);
-	root_add(l, home, tier, bytes);
-	counter_of(session, home, tier)->own += bytes;
+	ledger_settle(l, session, home, tier);
+	ledger_root_add(l, home, tier, bytes);
+	ledger_counter_of(session, home, tier)->own += bytes;
 	return 0;
 }
 
@@ -662,13 +473,13 @@ int ledger_uncharge(struct ledger *l, struct ledger_group *session, u32 dev, u32
 	if (ret)
 		return ret;
 	home = l->device[dev].home[tier];
-	c = counter_of(session, home, tier);
+	c = ledger_counter_of(session, home, tier);
 	if (bytes > c->own)
 		return -EINVAL;
 	c->own -= bytes;
-	pend(session, home, tier, -bytes);
-	settle(l, session, home, tier);
-	root_add(l, home, tier, -bytes);
+	ledger_pend(session, home, tier, -bytes);
+	ledger_settle(l, session, home, tier);
+	ledger_root_add(l, home, tier, -bytes);
 	return 0;
 }
 
@@ -686,7 +497,7 @@ int ledger_transfer(struct ledger *l, struct ledger_group *session, u32 dev, u32
 		return ret;
 	if (to >= LEDGER_N_TIERS)
 		return -EINVAL;
-	if (bytes > counter_of(session, l->device[dev].home[from], from)->own)
+	if (bytes > ledger_counter_of(session, l->device[dev].home[from], from)->own)
 		return -EINVAL;
 	if (from == to)
 		return 0;
@@ -715,566 +526,19 @@ int ledger_give(struct ledger *l, struct ledger_group *from, struct ledger_group
 	if (to->kind != LEDGER_SESSION)
 		return -EINVAL;
 	home = l->device[dev].home[tier];
-	if (bytes > counter_of(from, home, tier)->own)
+	if (bytes > ledger_counter_of(from, home, tier)->own)
 		return -EINVAL;
-	pend(from, home, tier, -bytes);
-	pend(to, home, tier, bytes);
-	limit = refusing(to, home, tier);
+	ledger_pend(from, home, tier, -bytes);
+	ledger_pend(to, home, tier, bytes);
+	limit = ledger_refusing(to, home, tier);
 	if (limit) {
-		unpend(from, home, tier);
-		unpend(to, home, tier);
-		return refuse(l, limit, home, tier, out_limit);
+		ledger_unpend(from, home, tier);
+		ledger_unpend(to, home, tier);
+		return ledger_refuse(l, limit, home, tier, out_limit);
 	}
-	settle(l, from, home, tier);
-	settle(l, to, home, tier);
-	counter_of(from, home, tier)->own -= bytes;
-	counter_of(to, home, tier)->own += bytes;
+	ledger_settle(l, from, home, tier);
+	ledger_settle(l, to, home, tier);
+	ledger_counter_of(from, home, tier)->own -= bytes;
+	ledger_counter_of(to, home, tier)->own += bytes;
 	return 0;
-}
-
-/* ---- shares ----------------------------------------------------------------- */
-
-static struct ledger_share *share_at(const struct ledger *l, u32 share)
-{
-	u32 page = share / LEDGER_SHARES_PER_PAGE;
-	struct ledger_share *s;
-
-	if (page >= l->n_pages)
-		return NULL;
-	s = &l->page[page]->share[share % LEDGER_SHARES_PER_PAGE];
-	return s->dev < LEDGER_MAX_DEVICES ? s : NULL;
-}
-
-static struct ledger_group **members_of(struct ledger_share *s)
-{
-	return s->cap_log2 ? s->member.many : &s->member.one;
-}
-
-/**
- * ledger_share_get() - look at a share, or NULL. Valid until the next change.
- */
-const struct ledger_share *ledger_share_get(const struct ledger *l, u32 share)
-{
-	return share_at(l, share);
-}
-
-/* One more page of free shares. */
-static int shares_grow(struct ledger *l)
-{
-	struct ledger_share_page *page;
-	u32 i;
-
-	if (l->n_pages >= LEDGER_MAX_SHARES / LEDGER_SHARES_PER_PAGE)
-		return -ENOSPC;
-	if (l->n_pages == l->pages_cap) {
-		u32 cap = l->pages_cap ? 2 * l->pages_cap : 8;
-		struct ledger_share_page **pages = vram_zalloc(cap * sizeof(*pages));
-
-		if (!pages)
-			return -ENOMEM;
-		if (l->n_pages)
-			memcpy(pages, l->page, l->n_pages * sizeof(*pages));
-		vram_free(l->page);
-		l->page = pages;
-		l->pages_cap = cap;
-	}
-	page = vram_zalloc(sizeof(*page));
-	if (!page)
-		return -ENOMEM;
-	for (i = LEDGER_SHARES_PER_PAGE; i-- > 0;) {
-		page->share[i].dev = LEDGER_MAX_DEVICES;
-		page->share[i].member.next_free = l->free_share;
-		l->free_share = l->n_pages * LEDGER_SHARES_PER_PAGE + i;
-	}
-	l->page[l->n_pages++] = page;
-	return 0;
-}
-
-/**
- * ledger_share_new() - a share on @dev without bytes or members.
- *
- * Return: 0; -ENOENT (device), -ENOSPC (too many shares), -ENOMEM.
- */
-int ledger_share_new(struct ledger *l, u32 dev, u32 *out_share)
-{
-	struct ledger_share *s;
-	int ret;
-
-	if (dev >= l->n_devices)
-		return -ENOENT;
-	if (l->free_share == FREE_END) {
-		ret = shares_grow(l);
-		if (ret)
-			return ret;
-	}
-	*out_share = l->free_share;
-	s = &l->page[*out_share / LEDGER_SHARES_PER_PAGE]
-		     ->share[*out_share % LEDGER_SHARES_PER_PAGE];
-	l->free_share = s->member.next_free;
-	s->member.many = NULL;
-	s->dev = dev;
-	l->n_shares++;
-	return 0;
-}
-
-/**
- * ledger_share_free() - free a share; its number will be used again.
- *
- * Return: 0; -EBUSY (it has members or bytes), -ENOENT.
- */
-int ledger_share_free(struct ledger *l, u32 share)
-{
-	struct ledger_share *s = share_at(l, share);
-	u32 t;
-
-	if (!s)
-		return -ENOENT;
-	if (s->n_members)
-		return -EBUSY;
-	for (t = 0; t < LEDGER_N_TIERS; t++)
-		if (s->bytes[t])
-			return -EBUSY;
-	if (s->cap_log2)
-		vram_free(s->member.many);
-	s->cap_log2 = 0;
-	s->dev = LEDGER_MAX_DEVICES;
-	s->member.next_free = l->free_share;
-	l->free_share = share;
-	l->n_shares--;
-	return 0;
-}
-
-/* Room for one more member in the share and one more share in the session. */
-static int join_reserve(struct ledger_share *s, struct ledger_group *session)
-{
-	if (session->n_shares == session->shares_cap) {
-		u32 cap = session->shares_cap ? 2 * session->shares_cap : 4;
-		u32 *shares = vram_zalloc(cap * sizeof(*shares));
-
-		if (!shares)
-			return -ENOMEM;
-		if (session->n_shares)
-			memcpy(shares, session->shares, session->n_shares * sizeof(*shares));
-		vram_free(session->shares);
-		session->shares = shares;
-		session->shares_cap = cap;
-	}
-	if (s->n_members == 1u << s->cap_log2) {
-		struct ledger_group **many = vram_zalloc(sizeof(*many) << (s->cap_log2 + 1));
-
-		if (!many)
-			return -ENOMEM;
-		memcpy(many, members_of(s), s->n_members * sizeof(*many));
-		if (s->cap_log2)
-			vram_free(s->member.many);
-		s->member.many = many;
-		s->cap_log2++;
-	}
-	return 0;
-}
-
-static u32 member_index(struct ledger_share *s, const struct ledger_group *session)
-{
-	struct ledger_group **m = members_of(s);
-	u32 i;
-
-	for (i = 0; i < s->n_members; i++)
-		if (m[i] == session)
-			break;
-	return i;
-}
-
-/**
- * ledger_share_join() - the session becomes the last member of a share.
- * @force: even past a max
- *
- * The others are relieved by as much as it is charged, so the root, and any group
- * that all of them are below, is not asked.
- *
- * Return: 0; -EEXIST, -EDQUOT with *out_limit, -ENOENT, -EINVAL, -ENOMEM.
- */
-int ledger_share_join(struct ledger *l, u32 share, struct ledger_group *session, bool force,
-		      struct ledger_group **out_limit)
-{
-	struct ledger_share *s = share_at(l, share);
-	struct ledger_group *limit = NULL, **m;
-	u32 n, i, t, limit_tier = 0;
-	int ret;
-
-	if (!s)
-		return -ENOENT;
-	if (session->kind != LEDGER_SESSION)
-		return -EINVAL;
-	n = s->n_members;
-	if (member_index(s, session) < n)
-		return -EEXIST;
-	ret = join_reserve(s, session);
-	if (ret)
-		return ret;
-	m = members_of(s);
-	m[n] = session;
-	for (t = 0; t < LEDGER_N_TIERS; t++) {
-		struct split was = split_of(s->bytes[t], n), now = split_of(s->bytes[t], n + 1);
-		u32 home = l->device[s->dev].home[t];
-
-		for (i = 0; i < n; i++)
-			pend(m[i], home, t, part_of(now, i) - part_of(was, i));
-		pend(session, home, t, part_of(now, n));
-		if (!limit && !force) {
-			limit = refusing(session, home, t);
-			limit_tier = t;
-		}
-	}
-	for (t = 0; t < LEDGER_N_TIERS; t++)
-		for (i = 0; i <= n; i++)
-			if (limit)
-				unpend(m[i], l->device[s->dev].home[t], t);
-			else
-				settle(l, m[i], l->device[s->dev].home[t], t);
-	if (limit)
-		return refuse(l, limit, l->device[s->dev].home[limit_tier], limit_tier, out_limit);
-	s->n_members++;
-	session->shares[session->n_shares++] = share;
-	return 0;
-}
-
-/**
- * ledger_share_leave() - the session is a member no longer; its part falls to the others.
- *
- * Return: 0; -ENOENT (no such share, not a member).
- */
-int ledger_share_leave(struct ledger *l, u32 share, struct ledger_group *session)
-{
-	struct ledger_share *s = share_at(l, share);
-	struct ledger_group **m;
-	u32 n, at, i, t;
-
-	if (!s)
-		return -ENOENT;
-	n = s->n_members;
-	at = member_index(s, session);
-	if (at == n)
-		return -ENOENT;
-	m = members_of(s);
-	for (t = 0; t < LEDGER_N_TIERS; t++) {
-		struct split was = split_of(s->bytes[t], n), now = split_of(s->bytes[t], n - 1);
-		u32 home = l->device[s->dev].home[t];
-
-		for (i = 0; i < n; i++)
-			if (i == at)
-				pend(m[i], home, t, -part_of(was, i));
-			else
-				pend(m[i], home, t, part_of(now, i - (i > at)) - part_of(was, i));
-		for (i = 0; i < n; i++)
-			settle(l, m[i], home, t);
-	}
-	for (i = at + 1; i < n; i++)
-		m[i - 1] = m[i];
-	s->n_members--;
-	if (s->n_members <= 1 && s->cap_log2) {
-		struct ledger_group *one = s->n_members ? m[0] : NULL;
-
-		vram_free(s->member.many);
-		s->member.one = one;
-		s->cap_log2 = 0;
-	}
-	for (i = 0; session->shares[i] != share; i++)
-		;
-	session->shares[i] = session->shares[--session->n_shares];
-	return 0;
-}
-
-/* Write the change of a share's bytes in one tier into `pending` of all its members. */
-static void share_pend(struct ledger *l, struct ledger_share *s, u32 tier, u64 bytes)
-{
-	struct split was = split_of(s->bytes[tier], s->n_members);
-	struct split now = split_of(bytes, s->n_members);
-	struct ledger_group **m = members_of(s);
-	u32 i;
-
-	for (i = 0; i < s->n_members; i++)
-		pend(m[i], l->device[s->dev].home[tier], tier, part_of(now, i) - part_of(was, i));
-}
-
-static void share_settle(struct ledger *l, struct ledger_share *s, u32 tier, u64 bytes)
-{
-	u32 home = l->device[s->dev].home[tier], i;
-	struct ledger_group **m = members_of(s);
-
-	for (i = 0; i < s->n_members; i++)
-		settle(l, m[i], home, tier);
-	root_add(l, home, tier, bytes - s->bytes[tier]);
-	s->bytes[tier] = bytes;
-}
-
-/**
- * ledger_share_charge() - @bytes more of the share are in @tier.
- *
- * Every member and every group above one is asked, and charged all together
- * or not at all.
- *
- * Return: 0; -EDQUOT or -ENOSPC with *out_limit; -ENOENT, -EINVAL.
- */
-int ledger_share_charge(struct ledger *l, u32 share, u32 tier, u64 bytes,
-			struct ledger_group **out_limit)
-{
-	struct ledger_share *s = share_at(l, share);
-	struct ledger_group *limit = NULL, **m;
-	u32 home, i;
-
-	if (!s)
-		return -ENOENT;
-	if (tier >= LEDGER_N_TIERS)
-		return -EINVAL;
-	home = l->device[s->dev].home[tier];
-	/* The sum must not wrap; where it would, the capacity is passed as well. */
-	if (bytes > VRAM_U64_MAX - s->bytes[tier])
-		return refuse(l, &l->root, home, tier, out_limit);
-	m = members_of(s);
-	share_pend(l, s, tier, s->bytes[tier] + bytes);
-	for (i = 0; i < s->n_members && !limit; i++)
-		limit = refusing(m[i], home, tier);
-	if (!limit && root_refuses(l, home, tier, bytes))
-		limit = &l->root;
-	if (limit) {
-		for (i = 0; i < s->n_members; i++)
-			unpend(m[i], home, tier);
-		return refuse(l, limit, home, tier, out_limit);
-	}
-	share_settle(l, s, tier, s->bytes[tier] + bytes);
-	return 0;
-}
-
-/**
- * ledger_share_uncharge() - @bytes of the share left @tier.
- *
- * Return: 0; -EINVAL (it has fewer there), -ENOENT.
- */
-int ledger_share_uncharge(struct ledger *l, u32 share, u32 tier, u64 bytes)
-{
-	struct ledger_share *s = share_at(l, share);
-
-	if (!s)
-		return -ENOENT;
-	if (tier >= LEDGER_N_TIERS || bytes > s->bytes[tier])
-		return -EINVAL;
-	share_pend(l, s, tier, s->bytes[tier] - bytes);
-	share_settle(l, s, tier, s->bytes[tier] - bytes);
-	return 0;
-}
-
-/**
- * ledger_share_transfer() - move bytes of a share to another tier, or not at all.
- *
- * Return: as ledger_share_charge() to @to; -EINVAL if @from has fewer.
- */
-int ledger_share_transfer(struct ledger *l, u32 share, u32 from, u32 to, u64 bytes,
-			  struct ledger_group **out_limit)
-{
-	struct ledger_share *s = share_at(l, share);
-	int ret;
-
-	if (!s)
-		return -ENOENT;
-	if (from >= LEDGER_N_TIERS || to >= LEDGER_N_TIERS || bytes > s->bytes[from])
-		return -EINVAL;
-	if (from == to)
-		return 0;
-	ret = ledger_share_charge(l, share, to, bytes, out_limit);
-	if (ret)
-		return ret;
-	return ledger_share_uncharge(l, share, from, bytes);
-}
-
-/* ---- limits ----------------------------------------------------------------- */
-
-static u64 limit_default(u32 key)
-{
-	switch (key) {
-	case LEDGER_HIGH:
-	case LEDGER_MAX:
-		return LEDGER_UNLIMITED;
-	case LEDGER_WEIGHT:
-		return LEDGER_WEIGHT_DEFAULT;
-	default:
-		return 0;
-	}
-}
-
-static int limit_write(struct ledger *l, struct ledger_group *group, u32 dev, u32 tier, u32 key,
-		       u64 value, bool set)
-{
-	int ret = check_place(l, dev, tier);
-	struct ledger_counter *c;
-	u32 home;
-
-	if (ret)
-		return ret;
-	if (group->kind == LEDGER_ROOT || key >= LEDGER_N_KEYS)
-		return -EINVAL;
-	home = l->device[dev].home[tier];
-	c = counter_of(group, home, tier);
-	c->set = set ? c->set | (1u << key) : c->set & ~(1u << key);
-	if (key == LEDGER_WEIGHT) {
-		c->weight = value;
-		return 0;
-	}
-	l->device[home].n_over[tier] -= is_over(c);
-	c->limit[key] = value;
-	l->device[home].n_over[tier] += is_over(c);
-	settle(l, group, home, tier);
-	return 0;
-}
-
-/**
- * ledger_limit_set() - set one limit; in force at once, use above it stays.
- *
- * The root has none but the capacity (ledger_device_resize()).
- *
- * Return: 0; -ENOENT (device), -EINVAL (tier, key, root), -ERANGE (weight).
- */
-int ledger_limit_set(struct ledger *l, struct ledger_group *group, u32 dev, u32 tier, u32 key,
-		     u64 value)
-{
-	if (key == LEDGER_WEIGHT && (value < LEDGER_WEIGHT_MIN || value > LEDGER_WEIGHT_MAX))
-		return -ERANGE;
-	return limit_write(l, group, dev, tier, key, value, true);
-}
-
-/**
- * ledger_limit_clear() - back to the default: min, low 0, high, max unlimited, weight 100.
- *
- * A group without min (low) lets the claims of its children pass; one with min
- * set to 0 does not.
- *
- * Return: as ledger_limit_set().
- */
-int ledger_limit_clear(struct ledger *l, struct ledger_group *group, u32 dev, u32 tier, u32 key)
-{
-	return limit_write(l, group, dev, tier, key, limit_default(key), false);
-}
-
-/* The effective protection of @group by way of one chain, topmost group first. */
-static u64 effective(const struct ledger *l, const struct ledger_group *group, u32 home, u32 tier,
-		     u32 chain, u32 key)
-{
-	const struct ledger_group *path[LEDGER_MAX_DEPTH + 1], *p;
-	u64 given = counter_of(&l->root, home, tier)->limit[LEDGER_MAX];
-	u64 claimed = l->device[home].root_prot[tier][chain][key];
-	u64 parent_usage = 0; /* what of the capacity nobody claims protects nobody */
-	u32 n = 0, i;
-
-	for (p = group; p; p = p->parent[chain])
-		path[n++] = p;
-	for (i = n; i-- > 0;) {
-		const struct ledger_counter *c = counter_of(path[i], home, tier);
-		u64 e = c->prot[key];
-
-		if (claimed > given)
-			e = vram_mul_div(e, given, claimed);
-		else if (given > claimed && parent_usage > claimed && c->usage > e)
-			e += vram_mul_div(given - claimed, c->usage - e, parent_usage - claimed);
-		given = e;
-		claimed = c->children_prot[key];
-		parent_usage = c->usage;
-	}
-	return given;
-}
-
-/**
- * ledger_protection() - how much of its use a group or session can keep.
- * @out_emin: not to be reclaimed
- * @out_elow: to be reclaimed only when nothing unprotected is left
- *
- * A session has the best of its chains. The root has none.
- *
- * Return: 0; -ENOENT, -EINVAL.
- */
-int ledger_protection(const struct ledger *l, const struct ledger_group *group, u32 dev, u32 tier,
-		      u64 *out_emin, u64 *out_elow)
-{
-	int ret = check_place(l, dev, tier);
-	u64 best[N_PROT] = { 0, 0 };
-	u32 chain, k;
-
-	if (ret)
-		return ret;
-	for (chain = 0; chain < LEDGER_N_CHAINS && group->kind != LEDGER_ROOT; chain++)
-		for (k = 0; k < N_PROT && in_chain(group, chain); k++)
-			best[k] = vram_max(best[k], effective(l, group, l->device[dev].home[tier],
-							      tier, chain, k));
-	*out_emin = best[LEDGER_MIN];
-	*out_elow = best[LEDGER_LOW];
-	return 0;
-}
-
-static u64 above(u64 usage, u64 limit)
-{
-	return usage > limit ? usage - limit : 0;
-}
-
-/**
- * ledger_read() - everything about one (group, device, tier).
- *
- * Return: 0; -ENOENT, -EINVAL.
- */
-int ledger_read(const struct ledger *l, const struct ledger_group *group, u32 dev, u32 tier,
-		struct ledger_usage *out_usage)
-{
-	struct ledger_usage *u = out_usage;
-	const struct ledger_counter *c;
-	u64 emin, elow;
-	int ret;
-	u32 k;
-
-	ret = ledger_protection(l, group, dev, tier, &emin, &elow);
-	if (ret)
-		return ret;
-	c = counter_of(group, l->device[dev].home[tier], tier);
-	u->usage = c->usage;
-	u->own = c->own;
-	u->peak = c->peak;
-	u->refused = c->refused;
-	u->emin = emin;
-	u->elow = elow;
-	u->over_high = above(c->usage, c->limit[LEDGER_HIGH]);
-	u->over_max = above(c->usage, c->limit[LEDGER_MAX]);
-	for (k = 0; k < LEDGER_WEIGHT; k++)
-		u->limit[k] = c->limit[k];
-	u->limit[LEDGER_WEIGHT] = c->weight;
-	u->set = c->set;
-	return 0;
-}
-
-/**
- * ledger_over() - the groups above their high or max, the root included.
- *
- * O(1) if there are none, else O(groups).
- *
- * Return: how many there are, the first @n_out of them in @out; -ENOENT, -EINVAL.
- */
-int ledger_over(const struct ledger *l, u32 dev, u32 tier, struct ledger_over *out, u32 n_out)
-{
-	int ret = check_place(l, dev, tier);
-	const struct ledger_group *g;
-	u32 home, left, n = 0;
-
-	if (ret)
-		return ret;
-	home = l->device[dev].home[tier];
-	left = l->device[home].n_over[tier];
-	for (g = &l->root; g && left; g = g->next) {
-		const struct ledger_counter *c = counter_of(g, home, tier);
-
-		if (!is_over(c))
-			continue;
-		left--;
-		if (n < n_out) {
-			out[n].group = (struct ledger_group *)g;
-			out[n].over_high = above(c->usage, c->limit[LEDGER_HIGH]);
-			out[n].over_max = above(c->usage, c->limit[LEDGER_MAX]);
-		}
-		n++;
-	}
-	return (int)n;
 }

@@ -2,7 +2,7 @@
 /*
  * The ledger's rules one by one.
  *
- * links: kmod/ledger.c
+ * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
  */
 #include <check.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * Each allocation of the ledger fails once: the call says -ENOMEM, nothing has
  * changed, and the same call succeeds as soon as there is memory again.
  *
- * links: kmod/ledger.c
+ * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
  */
 #include <check.h>
 #include <errno.h>

@@ -4,7 +4,8 @@
  * answers, the same refusing group, and after every single operation the same
  * use of every group. VRAM_TEST_SEED and VRAM_TEST_OPS choose another run.
  *
- * links: kmod/ledger.c tests/support/ledger_model.c
+ * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
+ * links: tests/support/ledger_model.c
  */
 #include <check.h>
 #include <errno.h>
