@@ -65,7 +65,8 @@ int loop_poll(struct loop *loop, struct loop_op *op, int fd, uint32_t events);
 /* One-shot timer at an absolute CLOCK_MONOTONIC time; fn gets 0. */
 int loop_timer(struct loop *loop, struct loop_op *op, uint64_t at_ns);
 /* File I/O; fn gets the byte count or -errno. The buffer stays the caller's and must live on. */
-int loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, uint64_t offset);
+int loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len,
+	      uint64_t offset);
 int loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t len,
 	       uint64_t offset);
 /* fallocate(2) off the loop's thread where the kernel can; fn gets 0 or -errno. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "ask.h"
+#include "tools/vramctl/ask.h"
 
 #include <errno.h>
 #include <stdio.h>

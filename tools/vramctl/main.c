@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ask.h"
 #include "common/proto.h"
-#include "show.h"
+#include "tools/vramctl/ask.h"
+#include "tools/vramctl/show.h"
 
 #define EXIT_USAGE 2
 #define N(array)   (sizeof(array) / sizeof((array)[0]))
@@ -473,32 +473,37 @@ static int command_run(const struct command *command, const struct options *opti
 			    command->show);
 }
 
-int main(int argc, char *argv[])
+static int run(const struct options *options, int argc, char *const argv[])
 {
-	struct options options = { 0 };
 	const struct command *command;
-	int r, words;
+	int words;
 
-	r = options_parse(&options, argc, argv);
-	if (r != 0)
-		return r;
-	argc -= optind;
-	argv += optind;
-	if (options.version) {
+	if (options->version) {
 		printf("vramctl %s\n", VRAM_VERSION);
 		return EXIT_SUCCESS;
 	}
-	if (options.complete)
-		return run_complete(&options, argc, argv);
-	if (argc == 0 && options.help) {
+	if (options->complete)
+		return run_complete(options, argc, argv);
+	if (argc == 0 && options->help) {
 		print_help();
 		return EXIT_SUCCESS;
 	}
 	if (argc == 0)
 		return usage("a command is needed");
 	command = command_find(argc, argv, &words);
-	r = command ? command_run(command, &options, argc - words, argv + words) :
-		      unknown_command(argv);
+	if (!command)
+		return unknown_command(argv);
+	return command_run(command, options, argc - words, argv + words);
+}
+
+int main(int argc, char *argv[])
+{
+	struct options options = { 0 };
+	int r;
+
+	r = options_parse(&options, argc, argv);
+	if (r == 0)
+		r = run(&options, argc - optind, argv + optind);
 	/* A full disk or a closed pipe is a failure too. */
 	if (fflush(stdout) != 0 && r == EXIT_SUCCESS) {
 		perror("vramctl: standard output");

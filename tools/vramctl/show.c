@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "show.h"
+#include "tools/vramctl/show.h"
 
 #include <inttypes.h>
 #include <pwd.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "common/size.h"
-#include "table.h"
+#include "tools/vramctl/table.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define NS_PER_S 1e9
@@ -200,10 +200,12 @@ static void show_others(const json_t *answer, const char *what)
 {
 	const json_t *others = json_object_get(answer, "others");
 	char resident[SIZE_TEXT_MAX];
+	uint64_t n = number_of(others, what);
 
-	if (!others || number_of(others, what) == 0)
+	if (n == 0)
 		return;
-	printf("and %" PRIu64 " %s of other users, %s resident\n", number_of(others, what), what,
+	printf("and %" PRIu64 " %.*s of other users, %s resident\n", n,
+	       (int)strlen(what) - (n == 1), what,
 	       size_format(resident, number_of(others, "resident_bytes")));
 }
 

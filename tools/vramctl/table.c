@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "table.h"
+#include "tools/vramctl/table.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
