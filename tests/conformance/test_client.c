@@ -1,0 +1,797 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What libvram promises, held against a real daemon with less memory than its clients want.
+ */
+// links: tests/support/vramd.c libvram.a
+// libs: -ljansson
+#define _GNU_SOURCE 1
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libclient/vram.h"
+#include "tests/support/vramd.h"
+
+#define MIB	    (1ull << 20)
+#define LAYERS	    12
+#define LAYER_BYTES (2 * MIB)
+#define MODEL_BYTES (LAYERS * LAYER_BYTES)
+#define BUDGET	    "12M" /* half of the model */
+#define FIT	    4	  /* layers that surely fit at once */
+#define FOREVER	    (-1)
+#define SECOND	    1000000000
+
+static struct vramd d;
+static struct vram_client *client;
+static struct vram_model *model;
+
+static struct vram_model *open_model(struct vram_client *c, const char *path)
+{
+	struct vram_extent extents[LAYERS];
+	struct vram_model *m = NULL;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	memset(extents, 0, sizeof(extents));
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		extents[i].offset = i * LAYER_BYTES;
+		extents[i].length = LAYER_BYTES;
+		extents[i].layer = i;
+	}
+	ck_assert_int_ge(fd, 0);
+	ck_assert_msg(vram_model_open_extents(c, fd, "blob", LAYERS, extents, LAYERS, &m) == 0,
+		      "%s", vram_error_text());
+	close(fd);
+	return m;
+}
+
+static void setup_daemon(void)
+{
+	vramd_init(&d, BUDGET);
+	vramd_start(&d);
+}
+
+static void setup(void)
+{
+	setup_daemon();
+	ck_assert_msg(vram_connect(d.socket, "test", 0, &client) == 0, "%s", vram_error_text());
+	model = open_model(client, vramd_make_file(&d, "model", MODEL_BYTES, 7));
+}
+
+static void teardown(void)
+{
+	vram_model_close(model);
+	vram_close(client);
+	vramd_deinit(&d);
+}
+
+static uint64_t wrong_in(struct vram_layer *layer)
+{
+	uint64_t bytes;
+	void *p;
+
+	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
+	ck_assert_uint_eq(bytes, LAYER_BYTES);
+	return vramd_wrong(p, bytes, vram_layer_index(layer) * LAYER_BYTES, 7);
+}
+
+static void walk(struct vram_model *m)
+{
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		struct vram_layer *layer = vram_model_layer(m, i);
+
+		ck_assert_msg(vram_layer_acquire(layer, FOREVER) == 0, "%s", vram_error_text());
+		ck_assert_uint_eq(wrong_in(layer), 0);
+		vram_layer_release(layer);
+	}
+}
+
+/* Waits a while until a condition holds. */
+#define EVENTUALLY(condition)                                                       \
+	do {                                                                        \
+		int left_ = 1000;                                                   \
+                                                                                    \
+		while (!(condition) && left_-- > 0)                                 \
+			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL); \
+		ck_assert_msg(left_ >= 0, "never: %s", #condition);                 \
+	} while (0)
+
+/* ---- connecting ---- */
+
+START_TEST(no_daemon)
+{
+	struct vram_client *c = NULL;
+
+	ck_assert_int_eq(vram_connect("/var/tmp/vram-no-such-socket", NULL, 0, &c), -ENOTCONN);
+	ck_assert_ptr_null(c);
+	ck_assert_ptr_nonnull(strstr(vram_error_text(), "vram-no-such-socket"));
+	ck_assert_int_eq(vram_connect(NULL, NULL, 0x80, &c), -EINVAL);
+	vram_close(NULL);
+	vram_model_close(NULL);
+	vram_buffer_free(NULL);
+}
+END_TEST
+
+START_TEST(wrong_arguments)
+{
+	struct vram_extent extent = { .offset = MODEL_BYTES - 8, .length = 16 };
+	const uint32_t twice[] = { 0, 1, 0 }, beyond[] = { LAYERS };
+	struct vram_model *m = NULL;
+	struct vram_buffer *b = NULL;
+	const char *path = vramd_make_file(&d, "other", 8 * MIB, 1);
+	int fd = open(path, O_RDONLY), dir = open("/", O_RDONLY), wronly = open(path, O_WRONLY),
+	    opath = open(path, O_PATH);
+
+	ck_assert_int_eq(vram_model_open(client, "/no/such/file.gguf", &m), -ENOENT);
+	ck_assert_int_eq(vram_model_open(client, "/", &m), -EISDIR);
+	ck_assert_int_eq(vram_model_open(client, path, &m), -EINVAL); /* no model file */
+	ck_assert_int_eq(vram_model_open_extents(client, fd, NULL, 1, &extent, 1, &m), -EINVAL);
+	extent.offset = 0;
+	ck_assert_int_eq(vram_model_open_extents(client, fd, NULL, 2, &extent, 1, &m), -EINVAL);
+	ck_assert_int_eq(vram_model_open_extents(client, fd, NULL, 0, &extent, 1, &m), -EINVAL);
+	ck_assert_int_eq(vram_model_open_extents(client, dir, NULL, 1, &extent, 1, &m), -EISDIR);
+	ck_assert_int_eq(vram_model_open_extents(client, wronly, NULL, 1, &extent, 1, &m), -EBADF);
+	ck_assert_int_eq(vram_model_open_extents(client, opath, NULL, 1, &extent, 1, &m), -EBADF);
+	ck_assert_int_eq(vram_model_open_extents(client, 999, NULL, 1, &extent, 1, &m), -EBADF);
+	ck_assert_int_eq(vram_model_set_order(model, twice, 3), -EINVAL);
+	ck_assert_int_eq(vram_model_set_order(model, beyond, 1), -EINVAL);
+	ck_assert_int_eq(vram_model_pass(model, (enum vram_pass)77), -EINVAL);
+	ck_assert_int_eq(vram_buffer_new(client, NULL, 0, 4096, &b), -EINVAL);
+	ck_assert_int_eq(vram_buffer_new(client, NULL, 8192, 100, &b), -EINVAL);
+	ck_assert_ptr_null(m);
+	ck_assert_ptr_null(b);
+	ck_assert_ptr_null(vram_model_layer(model, LAYERS));
+	ck_assert_ptr_null(vram_model_layer_by_name(model, "nobody"));
+	ck_assert_ptr_eq(vram_model_layer_by_name(model, "3"), vram_model_layer(model, 3));
+	/* The session has survived all of it. */
+	walk(model);
+	close(fd);
+	close(dir);
+	close(wronly);
+	close(opath);
+}
+END_TEST
+
+/* ---- models ---- */
+
+START_TEST(model_larger_than_budget)
+{
+	struct vram_stats stats;
+
+	ck_assert_int_eq(vram_model_pass(model, VRAM_PASS_DECODE_START), 0);
+	for (int pass = 0; pass < 5; pass++)
+		walk(model);
+	ck_assert_int_eq(vram_client_stats(client, &stats), 0);
+	ck_assert_uint_eq(stats.budget_bytes, 12 * MIB);
+	ck_assert_uint_le(stats.resident_bytes, stats.budget_bytes);
+	ck_assert_uint_ge(stats.loaded_bytes, MODEL_BYTES);
+	ck_assert_uint_ge(stats.total_bytes, MODEL_BYTES);
+}
+END_TEST
+
+START_TEST(nonblocking)
+{
+	struct vram_layer *last = vram_model_layer(model, LAYERS - 1);
+
+	ck_assert(!vram_layer_is_resident(last));
+	ck_assert_int_eq(vram_layer_acquire(last, 0), -EAGAIN);
+	/* It has asked for the layer: a later attempt finds it. */
+	EVENTUALLY(vram_layer_acquire(last, 0) == 0);
+	ck_assert(vram_layer_is_resident(last));
+	ck_assert_uint_eq(wrong_in(last), 0);
+	vram_layer_release(last);
+}
+END_TEST
+
+START_TEST(prefetch)
+{
+	struct vram_layer *layers[2] = { vram_model_layer(model, 4), vram_model_layer(model, 5) };
+
+	ck_assert_int_eq(vram_layer_prefetch(layers, 2), 0);
+	EVENTUALLY(vram_layer_is_resident(layers[0]) && vram_layer_is_resident(layers[1]));
+	ck_assert_int_eq(vram_layer_prefetch(layers, 0), 0);
+}
+END_TEST
+
+/* All memory is pinned: an acquire waits as long as it may, and succeeds when there is room. */
+START_TEST(timeout)
+{
+	uint32_t n = 0;
+	int r;
+
+	while ((r = vram_layer_acquire(vram_model_layer(model, n), SECOND)) == 0) {
+		n++;
+		ck_assert_uint_lt(n, LAYERS);
+	}
+	ck_assert_int_eq(r, -ETIMEDOUT);
+	ck_assert_uint_ge(n, FIT);
+	/* What is pinned has stayed. */
+	for (uint32_t i = 0; i < n; i++) {
+		ck_assert(vram_layer_is_resident(vram_model_layer(model, i)));
+		ck_assert_uint_eq(wrong_in(vram_model_layer(model, i)), 0);
+	}
+	vram_layer_release(vram_model_layer(model, 0));
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, n), 20ll * SECOND), 0);
+	vram_layer_release(vram_model_layer(model, n));
+	for (uint32_t i = 1; i < n; i++)
+		vram_layer_release(vram_model_layer(model, i));
+	walk(model);
+}
+END_TEST
+
+START_TEST(nested)
+{
+	struct vram_layer *layer = vram_model_layer(model, 0);
+
+	ck_assert_int_eq(vram_layer_acquire(layer, FOREVER), 0);
+	ck_assert_int_eq(vram_layer_acquire(layer, FOREVER), 0);
+	vram_layer_release(layer);
+	/* Still pinned once: the others must do with the rest. */
+	for (uint32_t i = 1; i < LAYERS; i++) {
+		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
+		vram_layer_release(vram_model_layer(model, i));
+		ck_assert(vram_layer_is_resident(layer));
+	}
+	ck_assert_uint_eq(wrong_in(layer), 0);
+	vram_layer_release(layer);
+}
+END_TEST
+
+START_TEST(order)
+{
+	uint32_t backwards[LAYERS];
+
+	for (uint32_t i = 0; i < LAYERS; i++)
+		backwards[i] = LAYERS - 1 - i;
+	ck_assert_int_eq(vram_model_set_order(model, backwards, LAYERS), 0);
+	ck_assert_int_eq(vram_model_set_order(model, backwards, LAYERS / 2), 0);
+	for (int pass = 0; pass < 3; pass++)
+		for (uint32_t i = 0; i < LAYERS; i++) {
+			struct vram_layer *layer = vram_model_layer(model, backwards[i]);
+
+			ck_assert_int_eq(vram_layer_acquire(layer, FOREVER), 0);
+			ck_assert_uint_eq(wrong_in(layer), 0);
+			vram_layer_release(layer);
+		}
+}
+END_TEST
+
+/* Without acquire: slow, never wrong. */
+START_TEST(stray_touch)
+{
+	for (int pass = 0; pass < 2; pass++)
+		for (uint32_t i = 0; i < LAYERS; i++)
+			ck_assert_uint_eq(wrong_in(vram_model_layer(model, (i * 5) % LAYERS)), 0);
+}
+END_TEST
+
+static void *walk_thread(void *arg)
+{
+	for (int pass = 0; pass < 4; pass++)
+		walk(arg);
+	return NULL;
+}
+
+START_TEST(two_sessions_one_model)
+{
+	struct vram_client *other;
+	struct vram_model *same;
+	struct vram_stats mine, theirs;
+	pthread_t thread;
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/model", d.dir);
+	ck_assert_int_eq(vram_connect(d.socket, "other", 0, &other), 0);
+	same = open_model(other, path);
+	pthread_create(&thread, NULL, walk_thread, same);
+	walk_thread(model);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(vram_client_stats(client, &mine), 0);
+	ck_assert_int_eq(vram_client_stats(other, &theirs), 0);
+	/* One copy: what is resident for one is resident for the other, and each pays half. */
+	ck_assert_uint_le(mine.charged_bytes + theirs.charged_bytes, mine.budget_bytes);
+	vram_model_close(same);
+	vram_close(other);
+	walk(model);
+}
+END_TEST
+
+START_TEST(many_threads)
+{
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, walk_thread, model);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+}
+END_TEST
+
+START_TEST(file_changes)
+{
+	char path[160];
+	int fd;
+
+	walk(model);
+	snprintf(path, sizeof(path), "%s/model", d.dir);
+	fd = open(path, O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, "changed", 7, 0), 7);
+	close(fd);
+	/* What has to be loaded from now on fails; nothing is mixed. */
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		int r = vram_layer_acquire(vram_model_layer(model, i), 20ll * SECOND);
+
+		if (r == 0)
+			vram_layer_release(vram_model_layer(model, i));
+		else
+			ck_assert_int_eq(r, -ESTALE);
+	}
+}
+END_TEST
+
+/* ---- buffers ---- */
+
+static void fill(struct vram_layer *layer, uint64_t seed)
+{
+	uint64_t *words, bytes, offset = vram_layer_index(layer) * MIB;
+	void *p;
+
+	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
+	words = p;
+	for (uint64_t i = 0; i < bytes / 8; i++)
+		words[i] = vramd_word(offset + i * 8, seed);
+}
+
+static uint64_t wrong_in_buffer(struct vram_layer *layer, uint64_t seed)
+{
+	uint64_t bytes;
+	void *p;
+
+	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
+	return vramd_wrong(p, bytes, vram_layer_index(layer) * MIB, seed);
+}
+
+START_TEST(buffer)
+{
+	const uint32_t n = 33;
+	struct vram_buffer *b;
+	uint64_t bytes;
+	void *p;
+
+	/* Nearly three times the budget; the last layer is a short one. */
+	ck_assert_msg(vram_buffer_new(client, "kv", 32 * MIB + 4096, MIB, &b) == 0, "%s",
+		      vram_error_text());
+	ck_assert_uint_eq(vram_buffer_n_layers(b), n);
+	ck_assert_ptr_null(vram_buffer_layer(b, n));
+	ck_assert_int_eq(vram_layer_extent(vram_buffer_layer(b, n - 1), 0, &p, &bytes), 0);
+	ck_assert_uint_eq(bytes, 4096);
+	ck_assert_ptr_eq(p, (char *)vram_buffer_ptr(b) + 32 * MIB);
+	for (uint64_t round = 1; round < 4; round++) {
+		for (uint32_t i = 0; i < n; i++) {
+			struct vram_layer *layer = vram_buffer_layer(b, i);
+
+			ck_assert_msg(vram_layer_acquire(layer, FOREVER) == 0, "%s",
+				      vram_error_text());
+			if (round == 1) {
+				ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
+				for (uint64_t k = 0; k < bytes; k += 512)
+					ck_assert_int_eq(((char *)p)[k], 0);
+			} else {
+				ck_assert_uint_eq(wrong_in_buffer(layer, round - 1), 0);
+			}
+			fill(layer, round);
+			vram_layer_release(layer);
+		}
+		walk(model);
+	}
+	vram_buffer_free(b);
+	walk(model);
+}
+END_TEST
+
+START_TEST(buffer_stray_writes)
+{
+	struct vram_buffer *b;
+
+	ck_assert_int_eq(vram_buffer_new(client, "kv", 24 * MIB, MIB, &b), 0);
+	for (uint32_t i = 0; i < 24; i++)
+		fill(vram_buffer_layer(b, i), 5);
+	for (uint32_t i = 0; i < 24; i++)
+		ck_assert_uint_eq(wrong_in_buffer(vram_buffer_layer(b, i), 5), 0);
+	vram_buffer_free(b);
+}
+END_TEST
+
+/* ---- fork ---- */
+
+START_TEST(forked)
+{
+	struct vram_layer *layer = vram_model_layer(model, 0);
+	struct vram_stats stats;
+	struct vram_buffer *b;
+	struct vram_model *m;
+	int status;
+	pid_t child;
+
+	ck_assert_int_eq(vram_layer_acquire(layer, FOREVER), 0);
+	child = fork();
+	if (child == 0) {
+		struct vram_client *mine;
+		char path[160];
+
+		if (vram_layer_acquire(layer, FOREVER) != -ECHILD ||
+		    vram_client_stats(client, &stats) != -ECHILD ||
+		    vram_client_dispatch(client) != -ECHILD ||
+		    vram_model_open(client, "x", &m) != -ECHILD ||
+		    vram_buffer_new(client, "x", 4096, 4096, &b) != -ECHILD ||
+		    vram_layer_prefetch(&layer, 1) != -ECHILD || vram_layer_is_resident(layer))
+			_exit(1);
+		vram_layer_release(layer); /* does nothing */
+		vram_model_close(model);
+		vram_close(client);
+		/* And a connection of its own works. */
+		snprintf(path, sizeof(path), "%s/model", d.dir);
+		if (vram_connect(d.socket, "child", 0, &mine))
+			_exit(2);
+		m = open_model(mine, path);
+		walk(m);
+		vram_model_close(m);
+		vram_close(mine);
+		_exit(42);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 42);
+	/* The parent's pin has not been touched. */
+	for (uint32_t i = 1; i < LAYERS; i++) {
+		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
+		vram_layer_release(vram_model_layer(model, i));
+		ck_assert(vram_layer_is_resident(layer));
+	}
+	vram_layer_release(layer);
+	walk(model);
+}
+END_TEST
+
+/* A child's touch of the parent's mapping is a fault, not a zero. */
+START_TEST(forked_touch)
+{
+	uint64_t bytes;
+	int status;
+	pid_t child;
+	void *p;
+
+	walk(model);
+	ck_assert_int_eq(vram_layer_extent(vram_model_layer(model, 0), 0, &p, &bytes), 0);
+	child = fork();
+	if (child == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		_exit(*(volatile char *)p != 0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+}
+END_TEST
+
+/* ---- the daemon ends ---- */
+
+struct seen {
+	int lost, back, revoked;
+	char text[128];
+};
+
+static void note(void *arg, const struct vram_event *event)
+{
+	struct seen *seen = arg;
+
+	if (event->kind == VRAM_EVENT_LOST) {
+		seen->lost++;
+		snprintf(seen->text, sizeof(seen->text), "%s", event->text);
+	}
+	seen->back += event->kind == VRAM_EVENT_BACK;
+	seen->revoked += event->kind == VRAM_EVENT_REVOKE;
+}
+
+START_TEST(restart)
+{
+	struct seen seen = { 0 };
+	struct pollfd fd = { .fd = vram_client_fd(client), .events = POLLIN };
+
+	vram_client_set_callback(client, note, &seen);
+	walk(model);
+	ck_assert_int_eq(poll(&fd, 1, 0), 0);
+	vramd_signal(&d, SIGKILL);
+	ck_assert_int_eq(poll(&fd, 1, 5000), 1);
+	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
+	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
+	ck_assert_int_eq(seen.lost, 1);
+	ck_assert_int_eq(vram_client_reconnect(client, 50000000), -ENOTCONN);
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	ck_assert_int_eq(seen.back, 1);
+	ck_assert_int_eq(vram_client_fd(client), fd.fd);
+	for (int i = 0; i < 3; i++)
+		walk(model);
+	/* And once more, found out by an acquire. */
+	vramd_signal(&d, SIGKILL);
+	vramd_start(&d);
+	walk(model);
+	walk(model);
+	ck_assert_int_eq(seen.lost, 2);
+	ck_assert_int_eq(seen.back, 2);
+}
+END_TEST
+
+START_TEST(clean_stop)
+{
+	struct seen seen = { 0 };
+
+	vram_client_set_callback(client, note, &seen);
+	vramd_signal(&d, SIGTERM);
+	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
+	ck_assert_int_eq(seen.lost, 1);
+	ck_assert_str_ne(seen.text, "");
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, LAYERS - 1), 300000000),
+			 -ENOTCONN);
+	vramd_start(&d);
+	walk(model);
+}
+END_TEST
+
+/* Pins are carried over: neither lost nor left behind. */
+START_TEST(pins_survive)
+{
+	struct vram_layer *held = vram_model_layer(model, 2);
+
+	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	vramd_signal(&d, SIGKILL);
+	/* Resident when the daemon died: still usable. */
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	ck_assert_uint_eq(wrong_in(held), 0);
+	vram_layer_release(held);
+	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	for (uint32_t i = 3; i < LAYERS; i++) {
+		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
+		vram_layer_release(vram_model_layer(model, i));
+		ck_assert(vram_layer_is_resident(held));
+	}
+	vram_layer_release(held);
+	vram_layer_release(held);
+	/* Now nothing is pinned: it can be evicted like all others. */
+	for (int pass = 0; pass < 20 && vram_layer_is_resident(held); pass++)
+		for (uint32_t i = 3; i < LAYERS; i++) {
+			ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER),
+					 0);
+			vram_layer_release(vram_model_layer(model, i));
+		}
+	ck_assert(!vram_layer_is_resident(held));
+}
+END_TEST
+
+START_TEST(buffer_lost)
+{
+	struct vram_buffer *b;
+	struct vram_layer *held, *other;
+
+	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
+	held = vram_buffer_layer(b, 1);
+	other = vram_buffer_layer(b, 2);
+	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	fill(held, 9);
+	vramd_signal(&d, SIGKILL);
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	ck_assert_int_eq(vram_layer_acquire(other, FOREVER), -ECONNRESET);
+	ck_assert_int_eq(vram_layer_acquire(held, 0), -ECONNRESET);
+	ck_assert_uint_eq(wrong_in_buffer(held, 9), 0);
+	fill(held, 10);
+	ck_assert_uint_eq(wrong_in_buffer(held, 10), 0);
+	vram_layer_release(held);
+	vram_buffer_free(b);
+	walk(model);
+	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
+	ck_assert_int_eq(vram_layer_acquire(vram_buffer_layer(b, 0), FOREVER), 0);
+	vram_layer_release(vram_buffer_layer(b, 0));
+	vram_buffer_free(b);
+}
+END_TEST
+
+START_TEST(buffer_lost_touch)
+{
+	struct vram_buffer *b;
+
+	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
+	vramd_signal(&d, SIGKILL);
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	ck_assert_int_eq(*(volatile char *)vram_buffer_ptr(b), 77); /* SIGBUS */
+}
+END_TEST
+
+START_TEST(model_changed_meanwhile)
+{
+	char path[160];
+
+	vramd_signal(&d, SIGKILL);
+	snprintf(path, sizeof(path), "%s/model", d.dir);
+	ck_assert_int_eq(truncate(path, MODEL_BYTES / 2), 0);
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, 0), SECOND), -ESTALE);
+}
+END_TEST
+
+/* Threads read, touching without acquire too, while the daemon is killed again and again. */
+static _Atomic bool stop_reading;
+static _Atomic uint64_t wrong_words, read_layers;
+
+static void *read_on(void *arg)
+{
+	bool stray = arg != NULL;
+
+	for (uint32_t i = 0; !stop_reading; i = (i + 1) % LAYERS) {
+		struct vram_layer *layer = vram_model_layer(model, i);
+
+		if (!stray)
+			ck_assert_msg(vram_layer_acquire(layer, FOREVER) == 0, "%s",
+				      vram_error_text());
+		wrong_words += wrong_in(layer);
+		read_layers++;
+		if (!stray)
+			vram_layer_release(layer);
+	}
+	return NULL;
+}
+
+START_TEST(restarts_under_load)
+{
+	struct vram_client *plain = client;
+	pthread_t threads[3];
+	uint64_t before;
+	char path[160];
+
+	vram_model_close(model);
+	ck_assert_int_eq(vram_connect(d.socket, "watched", VRAM_CONNECT_WATCH, &client), 0);
+	snprintf(path, sizeof(path), "%s/model", d.dir);
+	model = open_model(client, path);
+	for (uintptr_t i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, read_on, i == 2 ? &d : NULL);
+	for (int i = 0; i < 8; i++) {
+		before = read_layers;
+		EVENTUALLY(read_layers > before + 5);
+		vramd_signal(&d, i % 3 == 2 ? SIGTERM : SIGKILL);
+		/* The daemon is away for a while, or dies again at once. */
+		nanosleep(&(struct timespec){ .tv_nsec = (i % 2) * 200000000 }, NULL);
+		vramd_start(&d);
+		if (i % 4 == 3) {
+			vramd_signal(&d, SIGKILL);
+			vramd_start(&d);
+		}
+	}
+	before = read_layers;
+	EVENTUALLY(read_layers > before + 2 * LAYERS);
+	stop_reading = true;
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(wrong_words, 0);
+	vram_close(plain);
+}
+END_TEST
+
+/* ---- cost ---- */
+
+static void forbid_system_calls(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog program = { .len = 4, .filter = filter };
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	/* Check itself would write: nothing may be asserted from here on. */
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		syscall(SYS_exit_group, 2);
+}
+
+/* Ends with 42, or by SIGSYS if the fast path made a system call. */
+START_TEST(resident_without_system_call)
+{
+	struct vram_extent extent = { .length = 4 * MIB };
+	int fd = open(vramd_make_file(&d, "small", 4 * MIB, 1), O_RDONLY);
+	struct vram_model *small;
+	struct vram_layer *layer;
+
+	/* Nothing else: where everything fits, no layer is marked. */
+	vram_model_close(model);
+	ck_assert_int_eq(vram_model_open_extents(client, fd, NULL, 1, &extent, 1, &small), 0);
+	layer = vram_model_layer(small, 0);
+	ck_assert_int_eq(vram_layer_acquire(layer, FOREVER), 0);
+	forbid_system_calls();
+	for (int i = 0; i < 100000; i++) {
+		if (vram_layer_acquire(layer, FOREVER))
+			syscall(SYS_exit_group, 1);
+		vram_layer_release(layer);
+	}
+	syscall(SYS_exit_group, 42);
+}
+END_TEST
+
+static TCase *add_case(Suite *suite, const char *name)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("client");
+	TCase *tc;
+	SRunner *runner;
+	int failed;
+
+	if (!vramd_usable())
+		return 77;
+	tc = add_case(suite, "connect");
+	tcase_add_test(tc, no_daemon);
+	tcase_add_test(tc, wrong_arguments);
+	tc = add_case(suite, "model");
+	tcase_add_test(tc, model_larger_than_budget);
+	tcase_add_test(tc, nonblocking);
+	tcase_add_test(tc, prefetch);
+	tcase_add_test(tc, timeout);
+	tcase_add_test(tc, nested);
+	tcase_add_test(tc, order);
+	tcase_add_test(tc, stray_touch);
+	tcase_add_test(tc, two_sessions_one_model);
+	tcase_add_test(tc, many_threads);
+	tcase_add_test(tc, file_changes);
+	tc = add_case(suite, "buffer");
+	tcase_add_test(tc, buffer);
+	tcase_add_test(tc, buffer_stray_writes);
+	tc = add_case(suite, "fork");
+	tcase_add_test(tc, forked);
+	tcase_add_test(tc, forked_touch);
+	tc = add_case(suite, "restart");
+	tcase_add_test(tc, restart);
+	tcase_add_test(tc, clean_stop);
+	tcase_add_test(tc, model_changed_meanwhile);
+	tcase_add_test(tc, restarts_under_load);
+	tc = add_case(suite, "pins");
+	tcase_add_test(tc, pins_survive);
+	tc = add_case(suite, "lost");
+	tcase_add_test(tc, buffer_lost);
+	tcase_add_test_raise_signal(tc, buffer_lost_touch, SIGBUS);
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+	tc = add_case(suite, "cost");
+	tcase_add_exit_test(tc, resident_without_system_call, 42);
+#endif
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	vramd_cleanup();
+	return failed ? 1 : 0;
+}

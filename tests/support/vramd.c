@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE 1
+#include "tests/support/vramd.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+/* Two folders above the program: build/tests/SUITE/NAME. */
+static void build_path(char *out, size_t size, const char *name)
+{
+	const char *env = getenv("VRAM_BUILD");
+	char self[PATH_MAX];
+	ssize_t n;
+
+	if (env) {
+		snprintf(out, size, "%s/%s", env, name);
+		return;
+	}
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[n > 0 ? n : 0] = '\0';
+	for (int i = 0; i < 3; i++) {
+		char *slash = strrchr(self, '/');
+
+		if (slash)
+			*slash = '\0';
+	}
+	snprintf(out, size, "%.3900s/%s", self, name);
+}
+
+static char base[64];
+
+void vramd_cleanup(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", base);
+	if (!base[0] || system(command))
+		printf("cannot remove %s\n", base);
+}
+
+bool vramd_usable(void)
+{
+	const char *tmp = getenv("VRAM_TEST_DISK");
+	char path[PATH_MAX];
+	int fd;
+
+	build_path(path, sizeof(path), "vramd");
+	if (access(path, X_OK)) {
+		printf("no vramd at %s\n", path);
+		return false;
+	}
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (fd < 0) {
+		printf("userfaultfd is not permitted here: %s\n", strerror(errno));
+		return false;
+	}
+	close(fd);
+	/* On a disk, and with a short name: a socket's has 107 bytes. */
+	snprintf(base, sizeof(base), "%s/vram-test-XXXXXX",
+		 tmp && strlen(tmp) < 40 ? tmp : "/var/tmp");
+	if (!mkdtemp(base)) {
+		printf("cannot make %s: %s\n", base, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+void vramd_init(struct vramd *d, const char *budget)
+{
+	memset(d, 0, sizeof(*d));
+	d->budget = budget;
+	snprintf(d->dir, sizeof(d->dir), "%s/XXXXXX", base);
+	ck_assert_ptr_nonnull(mkdtemp(d->dir));
+	snprintf(d->socket, sizeof(d->socket), "%s/s", d->dir);
+}
+
+/*
+ * How often a daemon has said that it listens. Connecting would prove nothing: the socket of one that was killed
+ * can answer for a while longer, until the kernel has undone its io_uring.
+ */
+static unsigned int count_starts(const char *log)
+{
+	unsigned int n = 0;
+	char line[512];
+	FILE *f = fopen(log, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		n += strstr(line, "listening on") != NULL;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+void vramd_start(struct vramd *d)
+{
+	pid_t parent = getpid();
+	char path[PATH_MAX], log[128];
+	unsigned int before;
+
+	build_path(path, sizeof(path), "vramd");
+	snprintf(log, sizeof(log), "%s/log", d->dir);
+	before = count_starts(log);
+	d->pid = fork();
+	ck_assert_int_ge(d->pid, 0);
+	if (d->pid == 0) {
+		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+		/* A test that fails must not leave it behind. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		dup2(fd, 1);
+		dup2(fd, 2);
+		setenv("XDG_RUNTIME_DIR", d->dir, 1);
+		setenv("XDG_STATE_HOME", d->dir, 1);
+		execl(path, path, "--user", "--socket", d->socket, "--budget", d->budget, "--set",
+		      "swap.size=256M", "--set", "device.chunk=256K", (char *)NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 2000 && count_starts(log) == before; i++) {
+		if (waitpid(d->pid, NULL, WNOHANG) != 0)
+			ck_abort_msg("vramd did not start: see %s", log);
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	ck_assert_uint_gt(count_starts(log), before);
+}
+
+void vramd_signal(struct vramd *d, int sig)
+{
+	ck_assert_int_eq(kill(d->pid, sig), 0);
+	ck_assert_int_eq(waitpid(d->pid, NULL, 0), d->pid);
+	d->pid = 0;
+}
+
+void vramd_deinit(struct vramd *d)
+{
+	if (d->pid > 0)
+		vramd_signal(d, SIGKILL);
+}
+
+const char *vramd_make_file(struct vramd *d, const char *name, uint64_t bytes, uint64_t seed)
+{
+	static char path[160];
+	static uint64_t block[8192];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", d->dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	ck_assert_int_ge(fd, 0);
+	for (uint64_t at = 0; at < bytes; at += sizeof(block)) {
+		size_t len = bytes - at < sizeof(block) ? bytes - at : sizeof(block);
+
+		for (size_t i = 0; i < sizeof(block) / 8; i++)
+			block[i] = vramd_word(at + i * 8, seed);
+		ck_assert_int_eq(write(fd, block, len), (ssize_t)len);
+	}
+	close(fd);
+	return path;
+}
+
+uint64_t vramd_wrong(const void *p, uint64_t bytes, uint64_t offset, uint64_t seed)
+{
+	const uint64_t *words = p;
+	uint64_t wrong = 0;
+
+	for (uint64_t i = 0; i < bytes / 8; i++)
+		wrong += words[i] != vramd_word(offset + i * 8, seed);
+	return wrong;
+}

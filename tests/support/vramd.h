@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A real vramd for tests in C: a private one in a folder of its own, started, killed, started again. */
+#ifndef VRAM_TESTS_SUPPORT_VRAMD_H
+#define VRAM_TESTS_SUPPORT_VRAMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct vramd {
+	pid_t pid;
+	char dir[80];
+	char socket[100];
+	const char *budget;
+};
+
+/*
+ * Whether there is a vramd to start and a userfaultfd to use; else prints why not. Makes a folder
+ * for all daemons of the program, which vramd_cleanup() removes; both are for main().
+ */
+bool vramd_usable(void);
+void vramd_cleanup(void);
+
+/* Each fails the test if it does not succeed. */
+void vramd_init(struct vramd *d, const char *budget);
+void vramd_start(struct vramd *d);
+void vramd_signal(struct vramd *d, int sig); /* and waits for its end */
+void vramd_deinit(struct vramd *d);
+
+/* A file in d->dir whose every 8 bytes follow from their place. Return: its path, in a static buffer. */
+const char *vramd_make_file(struct vramd *d, const char *name, uint64_t bytes, uint64_t seed);
+
+static inline uint64_t vramd_word(uint64_t offset, uint64_t seed)
+{
+	uint64_t x = (offset / 8 + 1) * 0x9e3779b97f4a7c15u + seed * 0xd6e8feb86659fd93u;
+
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93u;
+	return x ^ x >> 29 ^ 1; /* never 0 in its lowest bit: a hole shows at once */
+}
+
+/* How many 8-byte words at p, which shows the file from `offset` on, are wrong. */
+uint64_t vramd_wrong(const void *p, uint64_t bytes, uint64_t offset, uint64_t seed);
+
+#endif
