@@ -449,9 +449,12 @@ static int last_resort(struct policy *p, uint64_t now_ns, struct policy_object *
 		}
 	}
 	/* Does anything ever come free that the limits leave to this session? */
-	for (const struct policy_object *obj = p->objects; obj; obj = obj->next)
-		if (obj->n_resident && (obj == want || quota_object_level(obj) < LEVEL_MIN))
+	for (const struct policy_object *obj = p->objects; obj; obj = obj->next) {
+		bool own = user && obj->n_tenants == 1 && obj->users[0]->tenant == user->tenant;
+
+		if (obj->n_resident && (obj == want || own || quota_object_level(obj) < LEVEL_MIN))
 			return -EAGAIN;
+	}
 	return -ENOSPC;
 }
 
