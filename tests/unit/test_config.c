@@ -49,9 +49,14 @@ static void file_write(const char *text, size_t len)
 	close(fd);
 }
 
-static int file_read(const char *text)
+static void file_put(const char *text)
 {
 	file_write(text, strlen(text));
+}
+
+static int file_read(const char *text)
+{
+	file_put(text);
 	return config_read(&config, path, reason);
 }
 
@@ -130,7 +135,7 @@ START_TEST(printed_configuration_reads_back)
 				 0);
 	ck_assert_int_eq(config_finish(&config, reason), 0);
 	first = printed(&config);
-	file_write(first, strlen(first));
+	file_put(first);
 	ck_assert_int_eq(config_init(&again, false), 0);
 	ck_assert_int_eq(config_read(&again, path, reason), 0);
 	second = printed(&again);
@@ -335,7 +340,7 @@ START_TEST(command_line_wins_over_the_file)
 	char file[80], set[] = "--set=io.inflight=8M", budget[] = "--budget=3G";
 	struct config loaded;
 
-	file_write("[device]\nbudget = 2G\n[io]\ninflight = 4M\nread_size = 2M\n", 59);
+	file_put("[device]\nbudget = 2G\n[io]\ninflight = 4M\nread_size = 2M\n");
 	snprintf(file, sizeof(file), "-c%s", path);
 	ck_assert_int_eq(load(&loaded, set, file, budget), 0);
 	ck_assert_uint_eq(loaded.device.budget, 3ull << 30);
@@ -376,7 +381,7 @@ START_TEST(private_daemon_reads_its_own_file)
 	setenv("XDG_CONFIG_HOME", dir, 1);
 	snprintf(sub, sizeof(sub), "%s/vramd", dir);
 	snprintf(own, sizeof(own), "%s/vramd.conf", sub);
-	file_write("[device]\nbudget = 77M\n", 22);
+	file_put("[device]\nbudget = 77M\n");
 	ck_assert_int_eq(mkdir(sub, 0700), 0);
 	ck_assert_int_eq(rename(path, own), 0);
 	ck_assert_int_eq(load(&loaded, user, NULL, NULL), 0);
