@@ -71,6 +71,12 @@ static inline bool phase_up(const struct vram_layer *layer)
 	return atomic_load_explicit(layer->phase, memory_order_seq_cst) == PHASE_UP;
 }
 
+/* What the slot says, in the words of vram.h. */
+static int slot_errno(int error)
+{
+	return error == -EDQUOT ? -ENOSPC : client_errno(error);
+}
+
 static struct residency_slot *slot_of(const struct layer_slot *part)
 {
 	return &part->object->slots[part->slot];
@@ -157,9 +163,11 @@ static int sleep_without_daemon(struct vram_client *client, uint64_t deadline)
 
 /*
  * A pin of this part has been raised and `seen` found. Makes it resident or gives the reason; the
- * pin stays in any case. The lock is held, and let go while sleeping.
+ * pin stays in any case. If the daemon is left with a request, *out_cancel is the part: to be
+ * cancelled once the pin is gone. The lock is held, and let go while sleeping.
  */
-static int wait_for(const struct layer_slot *part, uint32_t seen, uint64_t deadline)
+static int wait_for(const struct layer_slot *part, uint32_t seen, uint64_t deadline,
+		    const struct layer_slot **out_cancel)
 {
 	struct object *object = part->object;
 	struct vram_client *client = object->client;
@@ -197,12 +205,12 @@ static int wait_for(const struct layer_slot *part, uint32_t seen, uint64_t deadl
 			return 0;
 		case RESIDENCY_E_FAILED:
 			r = residency_error(slot_of(part));
-			return client_fail(client_errno(r), "the layer cannot be loaded: %s",
+			return client_fail(slot_errno(r), "the layer cannot be loaded: %s",
 					   err_text(r));
 		case -ETIMEDOUT:
 			if (client_now_ns() < deadline)
 				continue;
-			post_slot(part, VRAM_MSG_CANCEL);
+			*out_cancel = part;
 			return client_fail(-ETIMEDOUT, "the layer was not loaded in time");
 		default:
 			return client_fail(client_errno(r), "cannot wait for the layer: %s",
@@ -224,7 +232,7 @@ static int look_at(const struct layer_slot *part, uint32_t seen)
 		return 0;
 	case RESIDENCY_E_FAILED:
 		post_prefetch(part);
-		return client_fail(client_errno(residency_error(slot)),
+		return client_fail(slot_errno(residency_error(slot)),
 				   "the layer cannot be loaded: %s",
 				   err_text(residency_error(slot)));
 	default:
@@ -237,16 +245,26 @@ static int look_at(const struct layer_slot *part, uint32_t seen)
 /* Takes the lock, within the deadline. */
 static int lock_until(struct vram_client *client, uint64_t deadline)
 {
+	if (deadline == UINT64_MAX) {
+		client_lock(client);
+		return 0;
+	}
+#ifdef __SANITIZE_THREAD__
+	/* gcc 12's ThreadSanitizer does not know pthread_mutex_clocklock(). */
+	while (pthread_mutex_trylock(&client->lock)) {
+		if (client_now_ns() >= deadline)
+			return -ETIMEDOUT;
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	return 0;
+#else
 	const struct timespec at = {
 		.tv_sec = (time_t)(deadline / 1000000000u),
 		.tv_nsec = (long)(deadline % 1000000000u),
 	};
 
-	if (deadline == UINT64_MAX) {
-		client_lock(client);
-		return 0;
-	}
 	return pthread_mutex_clocklock(&client->lock, CLOCK_MONOTONIC, &at) ? -ETIMEDOUT : 0;
+#endif
 }
 
 /* Takes back pins of the first n parts that were raised outside the lock. */
@@ -276,6 +294,7 @@ static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pin
 {
 	uint64_t deadline = timeout_ns == 0 ? 0 : client_deadline(timeout_ns);
 	struct vram_client *client = layer->client;
+	const struct layer_slot *cancel = NULL;
 	uint32_t seen[PARTS_MAX];
 	uint32_t n = 0;
 	int r;
@@ -315,11 +334,15 @@ static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pin
 			 outcome == RESIDENCY_E_NOTIFY)
 			r = look_at(part, seen[i]);
 		else
-			r = wait_for(part, seen[i], deadline);
+			r = wait_for(part, seen[i], deadline, &cancel);
 	}
 	if (r < 0)
 		for (uint32_t i = 0; i < n; i++)
 			residency_release(slot_of(&layer->parts[i]));
+	/* Only now: the daemon drops a request that nobody's pin stands for any more, so threads that
+	 * wait for the same layer keep theirs. */
+	if (cancel)
+		post_slot(cancel, VRAM_MSG_CANCEL);
 	client_unlock(client);
 	return r;
 }

@@ -620,7 +620,8 @@ START_TEST(buffer_lost_touch)
 	vramd_signal(&d, SIGKILL);
 	vramd_start(&d);
 	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	ck_assert_int_eq(*(volatile char *)vram_buffer_ptr(b), 77); /* SIGBUS */
+	signal(SIGBUS, SIG_DFL); /* a sanitizer would catch it */
+	ck_assert_int_eq(*(volatile char *)vram_buffer_ptr(b), 77);
 }
 END_TEST
 
@@ -784,10 +785,11 @@ int main(void)
 	tc = add_case(suite, "lost");
 	tcase_add_test(tc, buffer_lost);
 	tcase_add_test_raise_signal(tc, buffer_lost_touch, SIGBUS);
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-	tc = add_case(suite, "cost");
-	tcase_add_exit_test(tc, resident_without_system_call, 42);
-#endif
+	/* A sanitizer makes system calls of its own. */
+	if (!getenv("SAN") || !*getenv("SAN")) {
+		tc = add_case(suite, "cost");
+		tcase_add_exit_test(tc, resident_without_system_call, 42);
+	}
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -121,6 +121,10 @@ void vramd_start(struct vramd *d)
 	ck_assert_int_ge(d->pid, 0);
 	if (d->pid == 0) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		const char *argv[64] = { path,	     "--user",	   "--socket",	    d->socket,
+					 "--budget", d->budget,	   "--set",	    "swap.size=256M",
+					 "--set",    "device.chunk=256K" };
+		int n = 10;
 
 		/* A test that fails must not leave it behind. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -130,8 +134,11 @@ void vramd_start(struct vramd *d)
 		dup2(fd, 2);
 		setenv("XDG_RUNTIME_DIR", d->dir, 1);
 		setenv("XDG_STATE_HOME", d->dir, 1);
-		execl(path, path, "--user", "--socket", d->socket, "--budget", d->budget, "--set",
-		      "swap.size=256M", "--set", "device.chunk=256K", (char *)NULL);
+		for (int i = 0; d->settings[i]; i++) {
+			argv[n++] = "--set";
+			argv[n++] = d->settings[i];
+		}
+		execv(path, (char *const *)(void *)argv);
 		_exit(127);
 	}
 	for (int i = 0; i < 2000 && count_starts(log) == before; i++) {
