@@ -7,9 +7,6 @@
 
 #include "common/proto.h"
 
-/* How many layers over one chunk object_claim_chunk() can undo; more are treated as pinned. */
-#define CLAIM_MAX 4096
-
 struct use *use_new(struct object *object, struct scheduler_session *session,
 		    struct gpu_client *const *client)
 {
@@ -377,71 +374,65 @@ void object_chunk_arrived(struct object *object, uint32_t chunk)
 	}
 }
 
-static bool claim_layers(struct object *object, uint32_t chunk, struct layer **claimed,
-			 uint32_t *out_n)
+/* RESIDENT -> EVICTING for every layer over the chunk. Return: false at the first that is pinned. */
+static bool claim_layers(struct object *object, uint32_t chunk)
 {
 	struct use *use;
-	uint32_t n = 0;
-	bool ok = true;
 
 	list_for_each(use, &object->uses, in_object) {
 		if (!use->n_layers)
 			continue;
-		for (uint32_t i = use->chunk_first[chunk]; ok && i < use->chunk_first[chunk + 1];
-		     i++) {
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++) {
 			struct layer *layer = &use->layers[use->chunk_layers[i]];
 
-			if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
-				continue;
-			if (n == CLAIM_MAX ||
+			if (residency_state(&layer->shadow) == RESIDENCY_RESIDENT &&
 			    residency_try_evict(layer_residency(layer), &layer->shadow))
-				ok = false;
-			else
-				claimed[n++] = layer;
+				return false;
 		}
-		if (!ok)
-			break;
 	}
-	*out_n = n;
-	return ok;
+	return true;
+}
+
+/* EVICTING -> ABSENT with one more chunk missing, or back to RESIDENT. Nobody else leaves a layer in EVICTING. */
+static void settle_layers(struct object *object, uint32_t chunk, bool evicted)
+{
+	struct use *use;
+
+	list_for_each(use, &object->uses, in_object) {
+		if (!use->n_layers)
+			continue;
+		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++) {
+			struct layer *layer = &use->layers[use->chunk_layers[i]];
+
+			layer->missing += evicted;
+			if (residency_state(&layer->shadow) != RESIDENCY_EVICTING)
+				continue;
+			if (evicted)
+				residency_finish_evict(layer_residency(layer), &layer->shadow);
+			else
+				residency_cancel_evict(layer_residency(layer), &layer->shadow);
+		}
+	}
 }
 
 int object_claim_chunk(struct object *object, uint32_t chunk)
 {
-	static struct layer *claimed[CLAIM_MAX]; /* one thread: no need for it on the stack */
-	struct gpu_client *client;
 	struct use *use;
-	uint32_t n;
 	bool ok;
 
 	if (object->chunks[chunk].holds || object->pinned)
 		return -EBUSY;
-	ok = claim_layers(object, chunk, claimed, &n);
+	ok = claim_layers(object, chunk);
 	if (ok && object->chunks[chunk].flags & CHUNK_OPENED) {
-		list_for_each(use, &object->uses, in_object) {
-			client = *use->client;
-			if (client && gpu_client_close(client, object->mem, chunk, 1) < 0)
+		/* Closed for some when it fails for another: a touch finds it resident and opens it. */
+		list_for_each(use, &object->uses, in_object)
+			if (*use->client &&
+			    gpu_client_close(*use->client, object->mem, chunk, 1) < 0)
 				ok = false;
-		}
 	}
-	for (uint32_t i = 0; i < n; i++) {
-		struct residency_slot *slot = layer_residency(claimed[i]);
-
-		if (ok)
-			residency_finish_evict(slot, &claimed[i]->shadow);
-		else
-			residency_cancel_evict(slot, &claimed[i]->shadow);
-	}
-	if (!ok) {
-		/* Closed for some and not for others: a touch finds it resident and opens it again. */
+	settle_layers(object, chunk, ok);
+	if (!ok)
 		return -EBUSY;
-	}
 	object->chunks[chunk].flags &= (uint8_t)~CHUNK_OPENED;
-	list_for_each(use, &object->uses, in_object) {
-		if (!use->n_layers)
-			continue;
-		for (uint32_t i = use->chunk_first[chunk]; i < use->chunk_first[chunk + 1]; i++)
-			use->layers[use->chunk_layers[i]].missing++;
-	}
 	return 0;
 }
