@@ -547,9 +547,9 @@ void loop_stop(struct loop *loop)
 }
 
 /* Tries the better set-ups first; kernels and sandboxes differ in what they take. */
-static int ring_init(struct io_uring *ring, unsigned int entries)
+static int ring_init(struct io_uring *ring, unsigned int entries, unsigned int first)
 {
-	static const unsigned int flag_sets[] = {
+	static const unsigned int flag_sets[LOOP_SETUPS] = {
 		/* Completions are worked out when the loop asks for them, not in interrupts of it. */
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
@@ -557,10 +557,10 @@ static int ring_init(struct io_uring *ring, unsigned int entries)
 		0,
 	};
 	struct io_uring_params params;
-	size_t i;
+	unsigned int i;
 	int r = -EINVAL;
 
-	for (i = 0; i < sizeof(flag_sets) / sizeof(flag_sets[0]) && r == -EINVAL; i++) {
+	for (i = first; i < LOOP_SETUPS && r == -EINVAL; i++) {
 		memset(&params, 0, sizeof(params));
 		params.flags = flag_sets[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
 		params.cq_entries = entries * LOOP_CQ_FACTOR > LOOP_CQ_MIN ?
@@ -577,7 +577,7 @@ static int ring_init(struct io_uring *ring, unsigned int entries)
 	return 0;
 }
 
-int loop_new(struct loop **out_loop, unsigned int entries)
+int loop_new_worse(struct loop **out_loop, unsigned int entries, unsigned int worse)
 {
 	struct loop *loop;
 	int r;
@@ -586,7 +586,7 @@ int loop_new(struct loop **out_loop, unsigned int entries)
 	loop = calloc(1, sizeof(*loop));
 	if (!loop)
 		return err_origin(-ENOMEM);
-	r = ring_init(&loop->ring, entries);
+	r = ring_init(&loop->ring, entries, worse);
 	if (r < 0) {
 		free(loop);
 		return err_trace(r);
@@ -595,6 +595,11 @@ int loop_new(struct loop **out_loop, unsigned int entries)
 	(void)io_uring_ring_dontfork(&loop->ring);
 	*out_loop = loop;
 	return 0;
+}
+
+int loop_new(struct loop **out_loop, unsigned int entries)
+{
+	return err_trace(loop_new_worse(out_loop, entries, 0));
 }
 
 /*

@@ -37,6 +37,9 @@ struct loop_op {
 
 /* loop_new() - entries: submissions batched at most, a power of two. Return: 0 or -errno. */
 int loop_new(struct loop **out_loop, unsigned int entries);
+/* The same without the first `worse` of the loop's LOOP_SETUPS ways to set a ring up, for tests of the others. */
+#define LOOP_SETUPS 3u
+int loop_new_worse(struct loop **out_loop, unsigned int entries, unsigned int worse);
 struct loop *loop_free(struct loop *loop);
 
 /* loop_run() - until loop_stop(). Return: 0 or a fatal -errno. */
