@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The engine that the benchmarks run: unmodified llama.cpp, one token a decode, with the tokens timed.
 
-  decode_engine.py MODEL.gguf THREADS WARM TOKENS
+  decode_engine.py MODEL.gguf THREADS WARM TOKENS [BLOCK]
 
 Loads the model as llama.cpp does by default (mapped; repacking off, as with --no-repack), decodes WARM tokens,
 says {"mark": "warm"} on stdout and waits for a line on stdin, decodes TOKENS more, and says {"mark": "done"} with
 the time of each in ns, the SHA-256 of all logits since the first token, the bytes that this process read from
 storage meanwhile, and the memory that is its own (not the file's). Then it waits for another line, so that its
-memory can be looked at, and ends. Each token is the most likely one, so a single wrong weight shows.
+memory can be looked at, and ends. With BLOCK it also says {"mark": "block"} and waits after every so many tokens, so
+that several engines can be measured by turns. Each token is the most likely one, so a single wrong weight shows.
 """
 
 import array
@@ -56,9 +57,10 @@ def open_model(lib, path, threads):
 
 
 def main():
-    if len(sys.argv) != 5:
+    if len(sys.argv) not in (5, 6):
         sys.exit(__doc__)
-    path, threads, warm, tokens = sys.argv[1], *map(int, sys.argv[2:])
+    path, threads, warm, tokens = sys.argv[1], *map(int, sys.argv[2:5])
+    block = int(sys.argv[5]) if len(sys.argv) == 6 else tokens
     lib = llama_lib.load()
     lib.llama_backend_init()
     model, context = open_model(lib, path, threads)
@@ -71,6 +73,8 @@ def main():
         if i == warm:
             say(mark="warm")
             start_bytes = read_bytes()
+        elif i > warm and (i - warm) % block == 0:
+            say(mark="block")
         start = time.monotonic_ns()
         if lib.llama_decode(context, lib.llama_batch_get_one(token, 1)):
             sys.exit("decode_engine: llama_decode failed")

@@ -15,6 +15,7 @@ class Engine:
     """A decode_engine.py that is told when to go on."""
 
     def __init__(self, python, model, cpus, tokens, cgroup=None, wrap=lambda c: c, env=None):
+        """tokens: to warm up, to measure, and in a block if there are to be blocks."""
         environment = dict(env or os.environ, OMP_PROC_BIND="true", OMP_NUM_THREADS=str(len(cpus)),
                            OMP_PLACES=",".join("{%d}" % cpu for cpu in cpus))
         command = [python, os.path.join(SRC, "decode_engine.py"), model, str(len(cpus)), *map(str, tokens)]

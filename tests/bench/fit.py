@@ -3,66 +3,98 @@
 # timeout: 1800
 """fit: what vram costs a program for which there is room enough.
 
-  fit.py [--size full|small] [--rounds N]
+  fit.py [--size full|small] [--blocks N]
 
-The decode loop runs by turns without vram, its model in the page cache, and under vramrun with a budget that
-holds all of it. The overhead is that of the median time of a token, over all rounds; the spread of the plain runs
-says how far it can be trusted. BENCH_SIZE=small is --size small.
+Three engines decode the same model by turns, a block of tokens each: one under vramrun with a budget that holds the
+whole model, and two without vram, the model in the page cache. So all meet the same machine, however much
+it drifts. The overhead is the median, over all rounds, of a block's time with vram against the first plain engine's
+in the same round; the second plain engine against the first says what this machine cannot tell apart.
+BENCH_SIZE=small is --size small.
 """
 
 import argparse
 import os
 import statistics
 import sys
+import time
 
 import benchlib
 from benchlib import MB, emit, note
-from engines import Engine, cpu_ms, run_engines
+from engines import Engine, Result, cpu_ms
 import vram_daemon
 
-TOKENS = {"full": (4, 24), "small": (8, 120), "tiny": (8, 120)}
+# Tokens to warm up with and in a block; the number of blocks.
+TOKENS = {"full": (4, 6, 24), "small": (8, 10, 30), "tiny": (8, 50, 40)}
+PAUSE_S = 0.02  # lets the threads of the engine before go to sleep: OpenMP's spin for a while
+
+
+def by_turns(engines, blocks, counter):
+    """Let the engines decode their blocks in turn. Return: what they told at the end, and the counters of the daemon
+    after the warm-up and at the end."""
+    for e in engines:
+        e.wait("warm")
+    counters = [counter()]
+    for block in range(blocks):
+        # Who comes first changes: the caches are kind to nobody in particular.
+        for i in range(len(engines)):
+            e = engines[(block + i) % len(engines)]
+            time.sleep(PAUSE_S)
+            e.go()
+            if block < blocks - 1:
+                e.wait("block")
+            else:
+                e.told = e.wait("done")
+    counters.append(counter())
+    return [e.told for e in engines], counters
+
+
+def block_ratios(told, base, size):
+    """The time of each block of one engine over that of the other engine's block of the same round."""
+    sums = [[sum(t["ns"][i:i + size]) for i in range(0, len(t["ns"]), size)] for t in (told, base)]
+    return [a / b for a, b in zip(*sums)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=TOKENS, default=os.environ.get("BENCH_SIZE", "full"))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--blocks", type=int)
     args = parser.parse_args()
     gone = vram_daemon.missing(["vramd", "vramrun", "vramctl"])
     if gone:
         benchlib.skip(f"fit: {', '.join(gone)} not built")
     python = benchlib.python()
     cpus = sorted(os.sched_getaffinity(0))[:2]
-    tokens = TOKENS[args.size]
+    warm, size, blocks = TOKENS[args.size]
+    blocks = args.blocks or blocks
+    tokens = (warm, size * blocks, size)
     with benchlib.work_folder() as folder:
         model = benchlib.generated(folder, args.size)
-        size = os.path.getsize(model)
-        budget = (size // (2 * MB) + 64) * 2 * MB
-        plain, vram, faults, cpu = [], [], [], []
-        with vram_daemon.Daemon(budget) as daemon:
+        n_bytes = os.path.getsize(model)
+        with vram_daemon.Daemon((n_bytes // (2 * MB) + 64) * 2 * MB) as daemon:
             def counter():
-                cpu.append(cpu_ms(daemon.process.pid))
-                faults.append(daemon.ask("status")["faults"])
-                return daemon.ask("status")["paged_in_bytes"]
+                status = daemon.ask("status")
+                return {"cpu": cpu_ms(daemon.process.pid), "faults": status["faults"], "bytes": status["paged_in_bytes"]}
 
-            for number in range(args.rounds):
-                # By turns, and each first as often as the other: what drifts hits both alike.
-                for kind in ("plain", "vram") if number % 2 else ("vram", "plain"):
-                    if kind == "plain":
-                        plain.append(run_engines([Engine(python, model, cpus, tokens)], None))
-                    else:
-                        vram.append(run_engines(
-                            [Engine(python, model, cpus, tokens, wrap=daemon.vramrun, env=daemon.env)], counter))
+            engines = [Engine(python, model, cpus, tokens),
+                       Engine(python, model, cpus, tokens, wrap=daemon.vramrun, env=daemon.env),
+                       Engine(python, model, cpus, tokens)]
+            try:
+                (plain, vram, control), counters = by_turns(engines, blocks, counter)
+                for e in engines:
+                    e.go()
+            finally:
+                for e in engines:
+                    e.end()
         benchlib.drop(model)
-    same = len({d for r in plain + vram for d in r.logits.values()}) == 1
-    ours, theirs = (statistics.median(r.median_ms for r in runs) for runs in (vram, plain))
-    spread = (max(r.median_ms for r in plain) - min(r.median_ms for r in plain)) / theirs
-    emit("fit", "fit_overhead", (ours / theirs - 1) * 100, "%", "plain", theirs, ours / theirs, size=args.size,
-         vram_ms=ours, plain_ms=theirs, plain_spread_percent=spread * 100, rounds=args.rounds,
-         bytes_per_token=statistics.median(r.bytes_per_token for r in vram),
-         faults_per_token=statistics.median((b - a) / tokens[1] for a, b in zip(faults[0::2], faults[1::2])),
-         daemon_cpu_ms_per_token=statistics.median((b - a) / tokens[1] for a, b in zip(cpu[0::2], cpu[1::2])),
-         identical=same)
+    same = len({t["logits"] for t in (plain, vram, control)}) == 1
+    ratio = statistics.median(block_ratios(vram, plain, size))
+    plain_ms = Result([plain], 0).median_ms
+    spent = {k: (counters[1][k] - counters[0][k]) / tokens[1] for k in counters[0]}
+    emit("fit", "fit_overhead", (ratio - 1) * 100, "%", "plain", plain_ms, ratio, size=args.size,
+         vram_ms=Result([vram], 0).median_ms, plain_ms=plain_ms,
+         control_percent=(statistics.median(block_ratios(control, plain, size)) - 1) * 100, blocks=blocks,
+         block_tokens=size, bytes_per_token=spent["bytes"], faults_per_token=spent["faults"],
+         daemon_cpu_ms_per_token=spent["cpu"], identical=same)
     if not same:
         note("fit: WRONG: the logits differ")
     return 0 if same else 1

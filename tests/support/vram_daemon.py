@@ -20,6 +20,10 @@ class DaemonError(Exception):
     pass
 
 
+# A runner that loses patience sends SIGTERM: folders, cgroups and daemons have to go all the same.
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def parse_size(text):
     number, unit = (text[:-1], text[-1].upper()) if text and text[-1].isalpha() else (text, "")
     if unit not in UNITS:
@@ -100,6 +104,8 @@ class Daemon:
 
     def ask(self, what):
         """The answer of `vramctl -j WHAT`."""
+        if not self.alive():
+            raise DaemonError(f"vramd has ended with {self.process.returncode}:\n{self.log()}")
         vramctl = os.path.join(self.build, "vramctl")
         done = subprocess.run([vramctl, "--socket", self.socket, "-j", what], env=self.env,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
