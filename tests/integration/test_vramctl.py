@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -329,8 +330,11 @@ class OfOtherUsers(unittest.TestCase):
     """The system's daemon, asked by an ordinary user."""
 
     def setUp(self):
-        os.chmod(TMP, 0o755)
-        self.path = os.path.join(TMP, "system", "vramd.sock")
+        # Other users reach it; TEST_TMP is below a folder that they do not.
+        folder = tempfile.mkdtemp(prefix="vram-public-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        os.chmod(folder, 0o755)
+        self.path = os.path.join(folder, "system", "vramd.sock")
         self.process = subprocess.Popen([os.path.join(BUILD, "vramd"), "--socket", self.path, "--budget", "64M"],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
