@@ -118,7 +118,7 @@ class Bench:
         with self.limited(budget, pair) as cgroup:
             with vram_daemon.Daemon(budget, preexec_fn=cgroup.enter) as daemon:
                 pid = daemon.process.pid
-                engines = [Engine(self.python, self.model, c, self.tokens["vram"], cgroup, daemon.vramrun, daemon.env)
+                engines = [Engine(self.python, self.model, c, self.tokens["vram"], cgroup, daemon)
                            for c in self.cpus(pair)]
                 usage = []
 

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import select
 import statistics
 import subprocess
 import tempfile
@@ -14,17 +15,22 @@ SRC = os.path.dirname(os.path.abspath(__file__))
 class Engine:
     """A decode_engine.py that is told when to go on."""
 
-    def __init__(self, python, model, cpus, tokens, cgroup=None, wrap=lambda c: c, env=None):
-        """tokens: to warm up, to measure, and in a block if there are to be blocks."""
-        environment = dict(env or os.environ, OMP_PROC_BIND="true", OMP_NUM_THREADS=str(len(cpus)),
+    def __init__(self, python, model, cpus, tokens, cgroup=None, daemon=None):
+        """tokens: to warm up, to measure, and in a block if there are to be blocks. With a daemon it runs under
+        vramrun."""
+        environment = dict(daemon.env if daemon else os.environ, OMP_PROC_BIND="true", OMP_NUM_THREADS=str(len(cpus)),
                            OMP_PLACES=",".join("{%d}" % cpu for cpu in cpus))
         command = [python, os.path.join(SRC, "decode_engine.py"), model, str(len(cpus)), *map(str, tokens)]
+        self.daemon = daemon
         self.err = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(wrap(command), env=environment, stdin=subprocess.PIPE, text=True,
-                                        stdout=subprocess.PIPE, stderr=self.err,
+        self.process = subprocess.Popen(daemon.vramrun(command) if daemon else command, env=environment,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err, text=True,
                                         preexec_fn=cgroup.enter if cgroup else None)
 
     def wait(self, mark):
+        # A client whose daemon has gone waits for another one, and we would wait for it.
+        while self.daemon and not select.select([self.process.stdout], [], [], 1.0)[0]:
+            self.daemon.check()
         line = self.process.stdout.readline()
         if not line:
             self.err.seek(0)

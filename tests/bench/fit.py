@@ -76,7 +76,7 @@ def main():
                 return {"cpu": cpu_ms(daemon.process.pid), "faults": status["faults"], "bytes": status["paged_in_bytes"]}
 
             engines = [Engine(python, model, cpus, tokens),
-                       Engine(python, model, cpus, tokens, wrap=daemon.vramrun, env=daemon.env),
+                       Engine(python, model, cpus, tokens, daemon=daemon),
                        Engine(python, model, cpus, tokens)]
             try:
                 (plain, vram, control), counters = by_turns(engines, blocks, counter)

@@ -154,8 +154,7 @@ def together(daemon, clients, budget):
         while any(c.running() for c in clients):
             if time.monotonic() > deadline:
                 raise DaemonError(f"the clients did not end within {PATIENCE} s")
-            if not daemon.alive():
-                raise DaemonError("vramd ended while clients were running")
+            daemon.check()
             time.sleep(0.05)
     finally:
         if table.ident:

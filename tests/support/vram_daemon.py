@@ -99,13 +99,16 @@ class Daemon:
     def alive(self):
         return self.process.poll() is None
 
+    def check(self):
+        if not self.alive():
+            raise DaemonError(f"vramd has ended with {self.process.returncode}:\n{self.log()}")
+
     def vramrun(self, command):
         return [os.path.join(self.build, "vramrun"), "--socket", self.socket] + command
 
     def ask(self, what):
         """The answer of `vramctl -j WHAT`."""
-        if not self.alive():
-            raise DaemonError(f"vramd has ended with {self.process.returncode}:\n{self.log()}")
+        self.check()
         vramctl = os.path.join(self.build, "vramctl")
         done = subprocess.run([vramctl, "--socket", self.socket, "-j", what], env=self.env,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
