@@ -15,6 +15,7 @@
  *   policy.c          objects, users and the state of chunks (this file)
  *   policy_order.c    the order of an object: learned or declared; bitmaps
  *   policy_user.c     where a session is, its pace, whether it is idle
+ *   policy_rare.c     chunks that are not used in every pass
  *   policy_quota.c    what each tenant may hold
  *   policy_victim.c   which chunk goes
  *   policy_prefetch.c which chunks are loaded ahead
@@ -208,8 +209,10 @@ void policy_resident(struct policy_object *obj, uint32_t chunk, bool resident)
 		return;
 	victim_dirty(obj);
 	if (!resident) {
-		if (f & CHUNK_FRESH)
-			user_load_wasted(obj, chunk);
+		if (f & CHUNK_RARE)
+			rare_evicted(obj, chunk);
+		else if (f & CHUNK_FRESH)
+			rare_load_wasted(obj, chunk);
 		f = obj->flags[chunk] & (uint8_t) ~(CHUNK_RESIDENT | CHUNK_FRESH | CHUNK_PROTECTED);
 		order_set_flags(obj, chunk, f);
 		return;
@@ -259,7 +262,7 @@ void policy_tick(struct policy *p, uint64_t now_ns)
 			age_protections(obj);
 		for (uint32_t i = 0; i < obj->n_users; i++) {
 			user_infer_idle(obj->users[i], now_ns);
-			if (obj->users[i]->idle)
+			if (obj->users[i]->idle || obj->stale_ns <= now_ns)
 				victim_dirty(obj);
 		}
 	}

@@ -11,7 +11,7 @@
 
 #define POLICY_IDLE_SAMPLES 32u
 #define POLICY_WAITED	    16u
-#define POLICY_LANES	    8u
+#define POLICY_LANES	    16u
 
 /* Flags of a chunk. */
 #define CHUNK_RESIDENT	0x01u
@@ -70,6 +70,7 @@ struct policy_user {
 	enum policy_pass pass, next_pass;
 	uint64_t passes;
 	uint64_t burst_passes; /* passes when it was idle last */
+	uint32_t wire;	       /* positions to the next chunk that it cannot pass unseen; 0: none */
 	uint64_t cursor_ns;    /* when the cursor was reached */
 	uint64_t touch_ns;     /* last touch of any chunk */
 	uint64_t idle_ns;      /* since when it is idle */
@@ -84,6 +85,10 @@ struct policy_user {
 	uint32_t bursts[POLICY_IDLE_SAMPLES]; /* passes between them */
 	uint32_t n_idles, n_bursts;
 	double stops; /* probability that it is idle after this pass */
+
+	uint64_t held_ns; /* when it was last told to wait for another (policy_convoy.c); 0: not */
+	uint64_t held_until_ns;
+	uint64_t no_hold_until_ns;
 
 	uint32_t waited[POLICY_WAITED];	 /* chunks it faulted on, kept for its threads */
 	uint32_t waited_first, n_waited; /* a ring */
@@ -101,7 +106,7 @@ struct policy_object {
 	/* Allocated together; by chunk: */
 	uint32_t *pos_of;
 	uint8_t *flags;
-	uint8_t *score;	     /* rare: how often used, regular: loads wasted in a row */
+	uint16_t *score;     /* rare: how often used (policy_rare.c); regular: loads wasted */
 	uint16_t *used_pass; /* rare: pass of the last touch */
 	/* by position: */
 	uint32_t *chunk_at;
@@ -119,6 +124,7 @@ struct policy_object {
 	uint32_t closed_max;	     /* most of them a block may have to take one more */
 	uint32_t closed_at;	     /* n_closed when closed_max was computed */
 	uint64_t passes;	     /* of the user that is farthest */
+	uint32_t hand;		     /* rare: position where the last victim was taken */
 	uint32_t sample;	     /* which of many users the next candidate is computed from */
 	uint32_t n_touches, n_jumps; /* decaying: how well the order predicts */
 
@@ -129,6 +135,7 @@ struct policy_object {
 
 	/* The best candidate, valid unless dirty. */
 	bool dirty;
+	uint64_t stale_ns; /* from then on it is worth another look */
 	struct policy_object *dirty_next;
 	bool has_cand;
 	struct policy_victim farthest; /* farthest next use */
@@ -155,8 +162,9 @@ struct policy {
 	uint32_t n_objects;
 	struct heap heap[LEVEL_N_HEAPS];
 	bool quotas_dirty;
-	uint64_t aged_ns;	  /* when protections were aged last */
-	double load_ns, load_dev; /* latency of a load, queueing included: mean, deviation */
+	struct policy_object *refresh; /* whose turn it is to be looked at again */
+	uint64_t aged_ns;	       /* when protections were aged last */
+	double load_ns, load_dev;      /* latency of a load, queueing included: mean, deviation */
 	size_t memory_bytes;
 };
 
@@ -166,7 +174,7 @@ void order_deinit(struct policy_object *obj);
 int order_need_lanes(struct policy_object *obj);
 /* Brings the bits of a chunk in line with its flags, which become new_flags. */
 void order_set_flags(struct policy_object *obj, uint32_t chunk, uint8_t new_flags);
-void order_set_score(struct policy_object *obj, uint32_t chunk, uint8_t score);
+void order_set_score(struct policy_object *obj, uint32_t chunk, uint16_t score);
 /* Moves a chunk that was seen right after another to there, with the unseen run behind it. */
 void order_place_after(struct policy_object *obj, uint32_t chunk, uint32_t previous);
 void order_forget(struct policy_object *obj);
@@ -186,6 +194,9 @@ uint32_t order_first(const struct policy_object *obj, const struct bitset *set, 
 /* policy_user.c: where a session is and when it will come by. */
 uint64_t user_next(const struct policy_user *user, uint32_t pos, uint64_t now_ns);
 uint64_t user_lap_ns(const struct policy_user *user);
+/* Positions that it has presumably passed since it was seen. */
+uint32_t user_passed(const struct policy_user *user, uint64_t now_ns);
+void user_find_wire(struct policy_user *user);
 void user_set_idle(struct policy_user *user, uint64_t since_ns);
 void user_infer_idle(struct policy_user *user, uint64_t now_ns);
 void user_init(struct policy_user *user);
@@ -193,10 +204,21 @@ void user_init(struct policy_user *user);
 bool user_waits_for(struct policy_user *user, uint32_t chunk);
 /* Ends the oldest such protection. Return: false if there is none. */
 bool user_drop_waited(struct policy_user *user);
-/* Score of a rare chunk now. */
-uint8_t user_score(const struct policy_object *obj, uint32_t chunk);
 double user_pace(const struct policy_user *user);
-void user_load_wasted(struct policy_object *obj, uint32_t chunk);
+
+/* policy_convoy.c: sessions on one object that go together. */
+bool user_is_held(const struct policy_user *user, uint64_t now_ns);
+
+/* policy_rare.c: chunks that are not used in every pass. */
+uint32_t rare_lane(uint16_t score);
+/* Return: whether it is (again) a chunk of the cycle. */
+bool rare_touch(struct policy_user *user, uint32_t chunk);
+/* A chunk of the cycle was loaded ahead and goes unused. */
+void rare_load_wasted(struct policy_object *obj, uint32_t chunk);
+void rare_evicted(struct policy_object *obj, uint32_t chunk);
+uint64_t rare_next(const struct policy_object *obj, uint32_t chunk, uint64_t now_ns);
+/* The chunk to give up first, and its next use. Return: UINT32_MAX if there is none. */
+uint32_t rare_victim(struct policy_object *obj, uint64_t now_ns, uint64_t *out_next_ns);
 
 /* policy_quota.c: tenants and what each may hold. */
 struct policy_tenant *tenant_find(const struct policy *p, uint32_t id);

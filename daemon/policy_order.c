@@ -82,11 +82,6 @@ static void closed_update(struct policy_object *obj)
 		room_update(obj, b);
 }
 
-static uint32_t lane_of(uint8_t score)
-{
-	return score / (256 / POLICY_LANES);
-}
-
 /* The bits of a chunk at a position, from its flags. */
 static void bits_write(struct policy_object *obj, uint32_t pos)
 {
@@ -99,7 +94,7 @@ static void bits_write(struct policy_object *obj, uint32_t pos)
 	bit_put(&obj->fresh, pos, !rare && f & CHUNK_FRESH);
 	bit_put(&obj->cand, pos, !rare && free_to_go);
 	if (obj->lane_memory) {
-		uint32_t lane = lane_of(obj->score[chunk]);
+		uint32_t lane = rare_lane(obj->score[chunk]);
 
 		for (uint32_t i = 0; i < POLICY_LANES; i++)
 			bit_put(&obj->lane[i], pos, rare && free_to_go && i == lane);
@@ -123,7 +118,7 @@ int order_init(struct policy_object *obj)
 	obj->n_words = (obj->n + 63) / 64;
 	obj->n_sums = (obj->n_words + 63) / 64;
 	words = 3 * ((size_t)obj->n_words + obj->n_sums) + obj->n_sums;
-	bytes = words * sizeof(uint64_t) + (size_t)obj->n * (4 + 4 + 2 + 1 + 1);
+	bytes = words * sizeof(uint64_t) + (size_t)obj->n * (4 + 4 + 2 + 2 + 1);
 	obj->memory = calloc(1, bytes);
 	if (!obj->memory)
 		return -ENOMEM;
@@ -138,8 +133,8 @@ int order_init(struct policy_object *obj)
 	obj->pos_of = (uint32_t *)at;
 	obj->chunk_at = obj->pos_of + obj->n;
 	obj->used_pass = (uint16_t *)(obj->chunk_at + obj->n);
-	obj->flags = (uint8_t *)(obj->used_pass + obj->n);
-	obj->score = obj->flags + obj->n;
+	obj->score = obj->used_pass + obj->n;
+	obj->flags = (uint8_t *)(obj->score + obj->n);
 
 	obj->n_cycle = obj->n;
 	obj->n_absent = obj->n;
@@ -212,7 +207,7 @@ void order_set_flags(struct policy_object *obj, uint32_t chunk, uint8_t new_flag
 		closed_update(obj);
 }
 
-void order_set_score(struct policy_object *obj, uint32_t chunk, uint8_t score)
+void order_set_score(struct policy_object *obj, uint32_t chunk, uint16_t score)
 {
 	obj->score[chunk] = score;
 	if (obj->flags[chunk] & CHUNK_RARE)
@@ -257,6 +252,15 @@ static uint32_t unseen_run(const struct policy_object *obj, uint32_t pos)
 	return len;
 }
 
+/* Whether a chunk between two positions waits to be placed. */
+static bool unseen_between(const struct policy_object *obj, uint32_t from, uint32_t to)
+{
+	for (uint32_t pos = from; pos < to; pos++)
+		if (!(obj->flags[obj->chunk_at[pos]] & CHUNK_SEEN))
+			return true;
+	return false;
+}
+
 void order_place_after(struct policy_object *obj, uint32_t chunk, uint32_t previous)
 {
 	uint32_t pos = obj->pos_of[chunk], target = obj->pos_of[previous] + 1;
@@ -264,6 +268,9 @@ void order_place_after(struct policy_object *obj, uint32_t chunk, uint32_t previ
 	uint32_t len = skip <= SKIP_SMALL ? 1 : unseen_run(obj, pos);
 
 	if (pos == target || chunk == previous)
+		return;
+	/* What was passed over has its place already: experts that this pass did not choose. */
+	if (pos > target && !unseen_between(obj, target, pos))
 		return;
 	if (pos > target)
 		move(obj, target, pos, pos + len);

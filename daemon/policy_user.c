@@ -29,15 +29,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAG_MIN	       3u
-#define BACK_MAX       64u
+#define LAG_MIN	 3u
+#define BACK_MAX 64u
+/* So much of the way that the pace says it has surely gone. */
+#define PASSED_SURELY  0.9
 #define TAU_DEFAULT_NS 1e6
 #define OVERDUE_NS     250000000ULL
 #define QUIET_NS       1000000000ULL
 /* Before any idle time was seen: people need a second or so. */
 #define IDLE_GUESS_NS 1000000000ULL
-#define PROMOTE_SCORE 140u
-#define WASTED_MAX    2u
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -140,6 +140,46 @@ static double thinned(const struct policy_user *user, double beyond)
 	return beyond / (1 - user->stops);
 }
 
+/* Positions to the next chunk that the session cannot pass unseen; 0: none. */
+static uint32_t to_tripwire(const struct policy_user *user)
+{
+	const struct policy_object *obj = user->obj;
+	uint32_t from = user->cursor + 1 >= obj->n_cycle ? 0 : user->cursor + 1;
+	uint32_t len = obj->n_cycle, pos;
+
+	if (obj->p->cfg.all_touches)
+		return 1;
+	pos = order_first(obj, &obj->absent, from, len);
+	if (pos != UINT32_MAX)
+		len = order_ahead(obj, from, pos) + 1;
+	pos = order_first(obj, &obj->fresh, from, len);
+	if (pos != UINT32_MAX)
+		len = order_ahead(obj, from, pos) + 1;
+	else if (len == obj->n_cycle && obj->n_absent == 0)
+		return 0;
+	return len;
+}
+
+void user_find_wire(struct policy_user *user)
+{
+	user->wire = user->started ? to_tripwire(user) : 1;
+}
+
+uint32_t user_passed(const struct policy_user *user, uint64_t now_ns)
+{
+	uint32_t n = user->obj->n_cycle;
+	double passed;
+
+	if (user->idle || !user->started || user->wire == 1 || now_ns <= user->cursor_ns)
+		return 0;
+	passed = (double)(now_ns - user->cursor_ns) / pace(user, user->pass);
+	/* Nothing will correct this: round and round. */
+	if (!user->wire)
+		return passed < 1e9 ? (uint32_t)passed % n : 0;
+	passed *= PASSED_SURELY;
+	return passed < user->wire - 1 ? (uint32_t)passed : user->wire - 1;
+}
+
 uint64_t user_next(const struct policy_user *user, uint32_t pos, uint64_t now_ns)
 {
 	const struct policy_object *obj = user->obj;
@@ -153,8 +193,8 @@ uint64_t user_next(const struct policy_user *user, uint32_t pos, uint64_t now_ns
 		t += (double)idle_left(user, now_ns);
 	if (user->started) {
 		ahead = order_ahead(obj, user->cursor, pos);
-		if (!ahead)
-			ahead = obj->n_cycle;
+		if (ahead <= user_passed(user, now_ns))
+			ahead += obj->n_cycle;
 		to_end = obj->n_cycle - user->cursor;
 	}
 	if (ahead <= to_end)
@@ -186,26 +226,6 @@ void user_set_idle(struct policy_user *user, uint64_t since_ns)
 	user->idle_ns = since_ns;
 	tenant_update_idle(user->obj->p, user->tenant);
 	victim_dirty(user->obj);
-}
-
-/* Positions to the next chunk that the session cannot pass unseen; 0: none. */
-static uint32_t to_tripwire(const struct policy_user *user)
-{
-	const struct policy_object *obj = user->obj;
-	uint32_t from = user->cursor + 1 >= obj->n_cycle ? 0 : user->cursor + 1;
-	uint32_t len = obj->n_cycle, pos;
-
-	if (obj->p->cfg.all_touches)
-		return 1;
-	pos = order_first(obj, &obj->absent, from, len);
-	if (pos != UINT32_MAX)
-		len = order_ahead(obj, from, pos) + 1;
-	pos = order_first(obj, &obj->fresh, from, len);
-	if (pos != UINT32_MAX)
-		len = order_ahead(obj, from, pos) + 1;
-	else if (len == obj->n_cycle && obj->n_absent == 0)
-		return 0;
-	return len;
 }
 
 void user_infer_idle(struct policy_user *user, uint64_t now_ns)
@@ -357,42 +377,6 @@ static void check_order(struct policy_object *obj, const struct policy_user *use
 	obj->n_jumps = 0;
 }
 
-uint8_t user_score(const struct policy_object *obj, uint32_t chunk)
-{
-	uint32_t score = obj->score[chunk];
-	uint16_t passes = (uint16_t)(obj->passes - obj->used_pass[chunk]);
-
-	for (uint32_t i = 0; i < passes && i < 32 && score; i++)
-		score -= (score + 7) / 8;
-	return passes < 32 ? (uint8_t)score : 0;
-}
-
-/* Return: whether it is (again) a chunk of the cycle. */
-static bool touch_rare(struct policy_user *user, uint32_t chunk)
-{
-	struct policy_object *obj = user->obj;
-	uint32_t score = user_score(obj, chunk);
-	uint8_t f = obj->flags[chunk];
-
-	if (obj->used_pass[chunk] != (uint16_t)obj->passes || !score)
-		score += (255 - score) / 4;
-	order_set_score(obj, chunk, (uint8_t)score);
-	obj->used_pass[chunk] = (uint16_t)obj->passes;
-	if (f & CHUNK_FIXED)
-		return false;
-	if (!(f & CHUNK_SEEN)) {
-		f |= CHUNK_SEEN;
-		order_set_flags(obj, chunk, f);
-		if (user->started)
-			order_place_after(obj, chunk, user->cursor_chunk);
-	}
-	if (score < PROMOTE_SCORE)
-		return false;
-	order_set_flags(obj, chunk, f & (uint8_t)~CHUNK_RARE);
-	obj->score[chunk] = 0;
-	return true;
-}
-
 /* Set in an entry of `waited` once its load has begun. */
 #define WAITED_LOADED 0x80000000u
 
@@ -476,7 +460,7 @@ void policy_touch(struct policy_user *user, uint32_t chunk, uint64_t now_ns)
 	if (!(f & CHUNK_RESIDENT) || f & CHUNK_PINNED)
 		remember_waited(user, chunk, f & CHUNK_RESIDENT);
 	if (obj->flags[chunk] & CHUNK_RARE) {
-		if (!touch_rare(user, chunk))
+		if (!rare_touch(user, chunk))
 			return;
 	} else {
 		obj->score[chunk] = 0;
@@ -537,28 +521,6 @@ void policy_user_idle(struct policy_user *user, uint64_t now_ns)
 void user_init(struct policy_user *user)
 {
 	user->lag = lag_min(user->obj);
-}
-
-/* A load that nobody used was wasted; twice in a row, and it is not loaded ahead again. */
-void user_load_wasted(struct policy_object *obj, uint32_t chunk)
-{
-	uint32_t pos = obj->pos_of[chunk];
-
-	if (obj->declared || pos >= obj->n_cycle)
-		return;
-	for (uint32_t i = 0; i < obj->n_users; i++) {
-		const struct policy_user *u = obj->users[i];
-		uint32_t behind = u->started ? order_ahead(obj, pos, u->cursor) : 0;
-
-		/* Not passed yet by this one: it was taken before its time. */
-		if (!behind || behind > obj->n_cycle / 2)
-			return;
-	}
-	if (++obj->score[chunk] < WASTED_MAX || order_need_lanes(obj))
-		return;
-	obj->score[chunk] = 0;
-	obj->used_pass[chunk] = (uint16_t)obj->passes;
-	order_set_flags(obj, chunk, obj->flags[chunk] | CHUNK_RARE);
 }
 
 double user_pace(const struct policy_user *user)

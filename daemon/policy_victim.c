@@ -18,9 +18,8 @@
  * are spread they stay so: a hole is filled ahead of the cursor and a new one is made
  * behind it, in the same block.
  *
- * Rare chunks (experts, embedding rows) have no place in time. They are kept in
- * lanes by how often they were used; the least used lane goes first, if a round divided
- * by its frequency is farther away than the best of the cycle.
+ * Rare chunks (experts, embedding rows) compete by how often they are used
+ * (policy_rare.c).
  *
  * Over objects: heaps keyed by the candidate's predicted next use, one for each
  * level of protection. An event marks the object dirty; policy_victim() brings
@@ -35,8 +34,6 @@
 
 /* With more users than this, gaps are looked for among a sample that goes round. */
 #define USERS_SAMPLED 16u
-/* A chunk of the lowest lane that was never used again: so many rounds away. */
-#define LANE_UNUSED_LAPS 64u
 
 static bool before(const struct policy_object *a, const struct policy_object *b)
 {
@@ -161,6 +158,8 @@ void victim_forget(struct policy_object *obj)
 	struct policy_object **at;
 
 	heap_remove(obj->p, obj);
+	if (obj->p->refresh == obj)
+		obj->p->refresh = NULL;
 	if (!obj->dirty)
 		return;
 	for (at = &obj->p->dirty; *at != obj; at = &(*at)->dirty_next)
@@ -184,6 +183,12 @@ static void consider(struct candidate *best, uint32_t pos, uint64_t next)
 static uint32_t step_back(const struct policy_object *obj, uint32_t pos, uint32_t by)
 {
 	return pos >= by ? pos - by : pos + obj->n_cycle - by;
+}
+
+/* Where a session presumably is. Those behind are taken at where they were seen last. */
+static uint32_t position(const struct policy_user *user, uint64_t now_ns)
+{
+	return (user->cursor + user_passed(user, now_ns)) % user->obj->n_cycle;
 }
 
 /* The users whose gaps are looked at. Active ones if there are any. */
@@ -238,10 +243,11 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 	uint32_t n = pick_users(obj, users), pos;
 
 	for (uint32_t i = 0; i < n; i++) {
+		uint32_t at = spread ? users[i]->cursor : position(users[i], now_ns);
 		uint32_t gap = obj->n_cycle, lag = users[i]->lag;
 
 		for (uint32_t k = 0; k < n; k++) {
-			uint32_t d = order_ahead(obj, users[k]->cursor, users[i]->cursor);
+			uint32_t d = order_ahead(obj, users[k]->cursor, at);
 
 			/* Of those at the same place the first is taken for the last. */
 			if (k != i && d < gap && (d || k < i))
@@ -251,11 +257,10 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 			continue;
 		pos = UINT32_MAX;
 		if (spread)
-			pos = order_last(obj, &obj->cand, true,
-					 step_back(obj, users[i]->cursor, lag), gap - lag);
+			pos = order_last(obj, &obj->cand, true, step_back(obj, at, lag), gap - lag);
 		if (pos == UINT32_MAX)
-			pos = order_last(obj, &obj->cand, false,
-					 step_back(obj, users[i]->cursor, lag), gap - lag);
+			pos = order_last(obj, &obj->cand, false, step_back(obj, at, lag),
+					 gap - lag);
 		if (pos != UINT32_MAX)
 			consider(best, pos, next_of(obj, users, n, pos, now_ns));
 	}
@@ -268,63 +273,6 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 		consider(best, pos, policy_next_use(obj, obj->chunk_at[pos], now_ns));
 }
 
-static uint64_t round_ns(const struct policy_object *obj)
-{
-	uint64_t shortest = POLICY_NEVER;
-
-	for (uint32_t i = 0; i < obj->n_users && i < USERS_SAMPLED; i++) {
-		uint64_t lap = user_lap_ns(obj->users[i]);
-
-		if (lap < shortest)
-			shortest = lap;
-	}
-	return shortest;
-}
-
-static uint64_t rare_next(const struct policy_object *obj, uint32_t chunk, uint64_t now_ns)
-{
-	uint64_t lap = round_ns(obj);
-	uint32_t score = user_score(obj, chunk);
-	double t = (double)now_ns + (double)lap * (score ? 256.0 / score : LANE_UNUSED_LAPS);
-
-	if (!obj->n_users || t >= 1.8e19)
-		return POLICY_NEVER;
-	return (uint64_t)t;
-}
-
-static void rare_candidate(struct policy_object *obj, uint64_t now_ns, struct candidate *best)
-{
-	if (!obj->lane_memory)
-		return;
-	for (uint32_t lane = 0; lane < POLICY_LANES; lane++) {
-		uint32_t pos, chunk;
-		uint8_t score;
-
-		/* Scores fade with the passes; here is where it is noticed. */
-		for (int tries = 0; tries < 8; tries++) {
-			pos = UINT32_MAX;
-			if (obj->n_users && obj->users[0]->started)
-				pos = order_last(obj, &obj->lane[lane], false,
-						 obj->users[0]->cursor, obj->n_cycle);
-			if (pos == UINT32_MAX)
-				pos = order_any(obj, &obj->lane[lane]);
-			if (pos == UINT32_MAX)
-				break;
-			chunk = obj->chunk_at[pos];
-			score = user_score(obj, chunk);
-			if (score / (256 / POLICY_LANES) == lane || tries == 7) {
-				consider(best, pos, rare_next(obj, chunk, now_ns));
-				return;
-			}
-			obj->used_pass[chunk] = (uint16_t)obj->passes;
-			order_set_score(obj, chunk, score);
-			/* It went to a lower lane, which has been passed. */
-			consider(best, pos, rare_next(obj, chunk, now_ns));
-			return;
-		}
-	}
-}
-
 static void set_victim(struct policy_object *obj, const struct candidate *c,
 		       struct policy_victim *out)
 {
@@ -333,14 +281,28 @@ static void set_victim(struct policy_object *obj, const struct candidate *c,
 	out->next_ns = c->next;
 }
 
+/* Candidates get better while sessions go on unseen. */
+#define LOOKS_A_ROUND 32u
+
 static void update(struct policy_object *obj, uint64_t now_ns)
 {
 	struct candidate best = { .pos = UINT32_MAX }, even = { .pos = UINT32_MAX };
-	uint32_t regular;
+	uint32_t regular, chunk;
+	uint64_t next;
 
+	obj->stale_ns = POLICY_NEVER;
+	for (uint32_t i = 0; i < obj->n_users && i < USERS_SAMPLED; i++) {
+		struct policy_user *u = obj->users[i];
+
+		user_find_wire(u);
+		if (u->wire != 1 && now_ns + user_lap_ns(u) / LOOKS_A_ROUND < obj->stale_ns)
+			obj->stale_ns = now_ns + user_lap_ns(u) / LOOKS_A_ROUND;
+	}
 	cycle_candidate(obj, now_ns, false, &best);
 	regular = best.pos;
-	rare_candidate(obj, now_ns, &best);
+	chunk = rare_victim(obj, now_ns, &next);
+	if (chunk != UINT32_MAX)
+		consider(&best, obj->pos_of[chunk], next);
 	obj->has_cand = best.pos != UINT32_MAX;
 	if (obj->has_cand) {
 		if (regular == best.pos && !obj->p->cfg.no_spread)
@@ -473,6 +435,18 @@ static bool fair(const struct policy *p)
 	return p->cfg.share == POLICY_SHARE_FAIR;
 }
 
+/* The one that asks, and two others in turn. */
+static void look_again(struct policy *p, struct policy_object *want, uint64_t now_ns)
+{
+	if (want->stale_ns <= now_ns)
+		victim_dirty(want);
+	for (int i = 0; i < 2; i++) {
+		p->refresh = p->refresh ? p->refresh->next : p->objects;
+		if (p->refresh && p->refresh->stale_ns <= now_ns)
+			victim_dirty(p->refresh);
+	}
+}
+
 int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_obj,
 		  uint32_t want_chunk, struct policy_user *want_user, bool demand,
 		  struct policy_victim *out)
@@ -483,6 +457,7 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 
 	if (want_chunk >= want_obj->n)
 		return -EINVAL;
+	look_again(p, want_obj, now_ns);
 	flush(p, now_ns);
 	if (p->quotas_dirty)
 		quota_recompute(p);

@@ -2,7 +2,7 @@
 // links: tests/bench/policy_trace.c tests/bench/policy_replayer.c tests/bench/policy_generate.c
 // links: tests/bench/policy_sim.c
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
-// links: daemon/policy_victim.c daemon/policy_prefetch.c
+// links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c
 // libs: -lm
 // bench:
 /*

@@ -292,6 +292,20 @@ static void step(struct replay *r, uint32_t i)
 	}
 }
 
+/* Who knows its experts knows its order. */
+static int declare(struct policy_object *obj, uint32_t n)
+{
+	uint32_t *order = malloc(n * sizeof(*order));
+	int r = order ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !r && i < n; i++)
+		order[i] = i;
+	if (!r)
+		r = policy_object_set_order(obj, order, n);
+	free(order);
+	return r;
+}
+
 static int ours_init(struct replay *r)
 {
 	const struct trace *t = r->trace;
@@ -313,6 +327,8 @@ static int ours_init(struct replay *r)
 		r->objects[i] = policy_object_new(r->policy, m->n_chunks, t->chunk_bytes,
 						  POLICY_MODEL, (void *)(uintptr_t)m->first);
 		if (!r->objects[i])
+			return -ENOMEM;
+		if (m->expert_pos && declare(r->objects[i], m->n_chunks))
 			return -ENOMEM;
 		for (uint32_t c = 0; m->expert_pos && c < m->n_chunks; c++)
 			if (m->expert_pos[c] != UINT32_MAX &&
