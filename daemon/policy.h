@@ -182,6 +182,13 @@ int policy_object_victim(struct policy_object *obj, uint64_t now_ns, bool own,
 size_t policy_prefetch(struct policy_user *user, uint64_t now_ns, uint32_t *out_chunks, size_t max);
 
 /*
+ * Whether a session that stands at an absent chunk should be left waiting for now, because another one
+ * comes the same way shortly behind it and they had better go together. To be asked before the load is
+ * started, and again every few milliseconds while the answer is true; it ends by itself.
+ */
+bool policy_should_wait(struct policy_user *user, uint32_t chunk, uint64_t now_ns);
+
+/*
  * Predicted time of the next use of a chunk, the earliest over the users of its
  * object; not before now_ns; POLICY_NEVER without users.
  */

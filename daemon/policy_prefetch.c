@@ -55,8 +55,7 @@ size_t policy_prefetch(struct policy_user *user, uint64_t now_ns, uint32_t *out_
 	uint32_t memory, most, reach, from, ahead = 0, closed = 0;
 	size_t n = 0;
 
-	(void)now_ns;
-	if (user->idle || !max)
+	if (user->idle || !max || user_is_held(user, now_ns))
 		return 0;
 	memory = clamp((double)p->cfg.capacity_bytes / (double)obj->chunk_bytes, 1, UINT32_MAX);
 	if (p->cfg.share == POLICY_SHARE_FAIR && user->tenant->quota)
