@@ -262,8 +262,10 @@ static void step(struct replay *r, uint32_t i)
 		touch(r, i);
 		if (!r->resident[chunk_of(t, e)])
 			load(r, i, e->t_ns, true);
-		/* Loaded for this use: it is not waiting for one any more. */
+		/* Loaded for this use, which is over: it is not waiting for one any more. */
 		r->fresh[chunk_of(t, e)] = 0;
+		if (r->policy && !r->options->sightings)
+			policy_touch(r->users[e->client], (uint32_t)e->value, e->t_ns);
 		ahead(r, e->client, e->t_ns);
 		break;
 	case TRACE_BUDGET:
