@@ -24,6 +24,8 @@
 
 /* Memory of the program's own that is this part of a model's size is no accident. */
 #define SUSPICIOUS(size) ((size) / 4 * 3)
+/* Beside a smaller model, caches and buffers of any engine are as large as a copy would be. */
+#define WORTH_SAYING (256u << 20)
 
 static void put_line(const char *format, va_list args)
 {
@@ -109,8 +111,7 @@ void report_look(void)
 		if (!largest || file->size > largest->size)
 			largest = file;
 	}
-	/* A program with small models has other memory that says nothing. */
-	if (largest && !largest->reported && mapped > (64u << 20) && anon > SUSPICIOUS(mapped))
+	if (largest && !largest->reported && mapped >= WORTH_SAYING && anon > SUSPICIOUS(mapped))
 		complain_copied(largest, anon);
 }
 
@@ -152,7 +153,8 @@ void report_at_exit(void)
 		struct shim_file *file = &shim.files[i];
 
 		if (!file->mapped && !file->inherited && !file->reported && !file->refused &&
-		    !shim.off && (uint64_t)usage.ru_maxrss * 1024 > SUSPICIOUS(file->size))
+		    file->size >= WORTH_SAYING && !shim.off &&
+		    (uint64_t)usage.ru_maxrss * 1024 > SUSPICIOUS(file->size))
 			complain_read(file);
 	}
 }
