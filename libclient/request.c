@@ -96,6 +96,10 @@ static int receive(struct vram_client *client, int flags, int *fds, size_t *n_fd
 	ssize_t n;
 
 	n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, VRAM_MSG_MAX_FDS, n_fds, flags);
+	/* Said once, and ahead of what is queued: the daemon's GOODBYE may be behind it. */
+	if (n == -ECONNRESET)
+		n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, VRAM_MSG_MAX_FDS, n_fds,
+			    flags);
 	if (n == -EAGAIN && (flags & MSG_DONTWAIT))
 		return -EAGAIN;
 	if (n == -EMSGSIZE)
