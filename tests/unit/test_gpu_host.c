@@ -454,7 +454,9 @@ START_TEST(last_chunk_may_be_short)
 	ck_assert_uint_eq(odd->map_bytes, CHUNK + 8192);
 	ck_assert_uint_eq(gpu_chunk_len(odd, 0), CHUNK);
 	ck_assert_uint_eq(gpu_chunk_len(odd, 1), 8192);
+	odd = gpu_object_free(odd);
 	ck_assert_int_eq(gpu_object_new(gpu, "none", 0, CHUNK, true, &odd), -EINVAL);
+	ck_assert_ptr_null(odd);
 }
 END_TEST
 
