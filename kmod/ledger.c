@@ -51,6 +51,8 @@
  * functions that allocate (named *_new, *_add, ledger_share_join) may sleep in
  * the kernel. Groups and shares belong to the ledger; `priv` is the owner's.
  */
+#include "kmod/ledger.h"
+
 #include "kmod/ledger_internal.h"
 
 #define HASH_BITS 10
