@@ -6,9 +6,6 @@
 
 #include "daemon/policy.h"
 
-/* Blocks of the order are the words of its bitmaps. */
-#define POLICY_BLOCK 64u
-
 #define POLICY_IDLE_SAMPLES 32u
 #define POLICY_WAITED	    16u
 #define POLICY_LANES	    16u
@@ -114,7 +111,8 @@ struct policy_object {
 	struct bitset fresh;		  /* regular and CHUNK_FRESH */
 	struct bitset cand;		  /* regular, may be evicted now */
 	struct bitset lane[POLICY_LANES]; /* rare, may be evicted now, by score; on demand */
-	uint64_t *room;			  /* by block: may take one more hole */
+	struct bitset roomy;		  /* those of them in blocks that may take one more hole */
+	uint32_t block;			  /* positions of a block */
 	void *memory, *lane_memory;
 	size_t memory_bytes;
 
@@ -181,10 +179,10 @@ void order_forget(struct policy_object *obj);
 uint32_t order_ahead(const struct policy_object *obj, uint32_t from, uint32_t to);
 /*
  * Last position of the set in the len positions that end at `from`, going back
- * around the cycle; only in blocks with room if `room`. Return: UINT32_MAX if none.
+ * around the cycle. Return: UINT32_MAX if none.
  */
-uint32_t order_last(const struct policy_object *obj, const struct bitset *set, bool room,
-		    uint32_t from, uint32_t len);
+uint32_t order_last(const struct policy_object *obj, const struct bitset *set, uint32_t from,
+		    uint32_t len);
 /* Any position of the set, those beyond the cycle included, the last first. */
 uint32_t order_any(const struct policy_object *obj, const struct bitset *set);
 /* First position of the set in the len positions from `from` on. */

@@ -30,36 +30,47 @@
 #define RUN_MAX 256u
 /* A skip this short is the other thread being ahead, not a jump to another tensor. */
 #define SKIP_SMALL 8u
-/* Closed chunks that a block may have above the mean. */
-#define CLOSED_SLACK 2u
+/*
+ * Positions of a block, and closed chunks that it may have above the mean. Small objects
+ * take smaller blocks, since the search may go back a block and that much of a round is lost;
+ * found with the closed loop and the replay.
+ */
+#define SMALL_OBJECT 640u
+#define BLOCK_SMALL  16u
+#define SLACK_SMALL  1u
+#define BLOCK	     32u
+#define SLACK	     0u
 
-static void bit_put(struct bitset *set, uint32_t pos, bool on)
+static void word_put(struct bitset *set, uint32_t w, uint64_t bits)
 {
-	uint32_t w = pos / 64;
-
-	if (on)
-		set->word[w] |= 1ULL << (pos % 64);
-	else
-		set->word[w] &= ~(1ULL << (pos % 64));
-	if (set->word[w])
+	set->word[w] = bits;
+	if (bits)
 		set->sum[w / 64] |= 1ULL << (w % 64);
 	else
 		set->sum[w / 64] &= ~(1ULL << (w % 64));
 }
 
-/*
- * A chunk that was loaded ahead counts as the hole that it fills until it is used:
- * so it is the passing cursor that makes room in a block, and the hole that is
- * made behind it takes that room.
- */
-static void room_update(struct policy_object *obj, uint32_t block)
+static void bit_put(struct bitset *set, uint32_t pos, bool on)
 {
-	uint64_t closed = obj->absent.word[block] | obj->fresh.word[block];
+	uint64_t bit = 1ULL << (pos % 64);
 
-	if ((uint32_t)__builtin_popcountll(closed) < obj->closed_max)
-		obj->room[block / 64] |= 1ULL << (block % 64);
-	else
-		obj->room[block / 64] &= ~(1ULL << (block % 64));
+	word_put(set, pos / 64, on ? set->word[pos / 64] | bit : set->word[pos / 64] & ~bit);
+}
+
+/*
+ * The candidates of a word that lie in blocks with room. A chunk that was loaded
+ * ahead counts as the hole that it fills until it is used: so it is the passing cursor
+ * that makes room in a block, and the hole that is made behind it takes that room.
+ */
+static void room_update(struct policy_object *obj, uint32_t w)
+{
+	uint64_t closed = obj->absent.word[w] | obj->fresh.word[w], room = 0;
+	uint64_t block = obj->block < 64 ? (1ULL << obj->block) - 1 : ~0ULL;
+
+	for (uint32_t at = 0; at < 64; at += obj->block)
+		if ((uint32_t)__builtin_popcountll(closed >> at & block) < obj->closed_max)
+			room |= block << at;
+	word_put(&obj->roomy, w, obj->cand.word[w] & room);
 }
 
 /*
@@ -71,8 +82,8 @@ static void closed_update(struct policy_object *obj)
 {
 	uint32_t moved = obj->n_closed > obj->closed_at ? obj->n_closed - obj->closed_at :
 							  obj->closed_at - obj->n_closed;
-	uint32_t most =
-		(uint32_t)((uint64_t)obj->n_closed * POLICY_BLOCK / obj->n) + 1 + CLOSED_SLACK;
+	uint32_t most = (uint32_t)((uint64_t)obj->n_closed * obj->block / obj->n) + 1 +
+			(obj->block == BLOCK_SMALL ? SLACK_SMALL : SLACK);
 
 	if (obj->closed_max && (most == obj->closed_max || moved * 4 < obj->n_words))
 		return;
@@ -117,7 +128,7 @@ int order_init(struct policy_object *obj)
 
 	obj->n_words = (obj->n + 63) / 64;
 	obj->n_sums = (obj->n_words + 63) / 64;
-	words = 3 * ((size_t)obj->n_words + obj->n_sums) + obj->n_sums;
+	words = 4 * ((size_t)obj->n_words + obj->n_sums);
 	bytes = words * sizeof(uint64_t) + (size_t)obj->n * (4 + 4 + 2 + 2 + 1);
 	obj->memory = calloc(1, bytes);
 	if (!obj->memory)
@@ -128,8 +139,8 @@ int order_init(struct policy_object *obj)
 	bitset_carve(&obj->absent, &at, obj->n_words, obj->n_sums);
 	bitset_carve(&obj->fresh, &at, obj->n_words, obj->n_sums);
 	bitset_carve(&obj->cand, &at, obj->n_words, obj->n_sums);
-	obj->room = at;
-	at += obj->n_sums;
+	bitset_carve(&obj->roomy, &at, obj->n_words, obj->n_sums);
+	obj->block = obj->n < SMALL_OBJECT ? BLOCK_SMALL : BLOCK;
 	obj->pos_of = (uint32_t *)at;
 	obj->chunk_at = obj->pos_of + obj->n;
 	obj->used_pass = (uint16_t *)(obj->chunk_at + obj->n);
@@ -296,8 +307,7 @@ uint32_t order_ahead(const struct policy_object *obj, uint32_t from, uint32_t to
 }
 
 /* In [low, high], no wrapping. */
-static uint32_t last_between(const struct policy_object *obj, const struct bitset *set, bool room,
-			     uint32_t low, uint32_t high)
+static uint32_t last_between(const struct bitset *set, uint32_t low, uint32_t high)
 {
 	uint32_t w = high / 64, w_low = low / 64;
 	uint64_t mask = ~0ULL >> (63 - high % 64);
@@ -308,7 +318,7 @@ static uint32_t last_between(const struct policy_object *obj, const struct bitse
 
 		if (w == w_low)
 			bits &= ~0ULL << (low % 64);
-		if (bits && (!room || obj->room[w / 64] >> (w % 64) & 1))
+		if (bits)
 			return w * 64 + 63 - (uint32_t)__builtin_clzll(bits);
 		if (w == w_low)
 			return UINT32_MAX;
@@ -318,8 +328,6 @@ static uint32_t last_between(const struct policy_object *obj, const struct bitse
 		mask = ~0ULL >> (63 - w % 64);
 		for (;;) {
 			words = set->sum[s] & mask;
-			if (room)
-				words &= obj->room[s];
 			if (words || s == w_low / 64)
 				break;
 			s--;
@@ -366,8 +374,8 @@ static uint32_t first_between(const struct bitset *set, uint32_t low, uint32_t h
 	}
 }
 
-uint32_t order_last(const struct policy_object *obj, const struct bitset *set, bool room,
-		    uint32_t from, uint32_t len)
+uint32_t order_last(const struct policy_object *obj, const struct bitset *set, uint32_t from,
+		    uint32_t len)
 {
 	uint32_t pos;
 
@@ -376,16 +384,16 @@ uint32_t order_last(const struct policy_object *obj, const struct bitset *set, b
 	if (len > obj->n_cycle)
 		len = obj->n_cycle;
 	if (len <= from + 1)
-		return last_between(obj, set, room, from + 1 - len, from);
-	pos = last_between(obj, set, room, 0, from);
+		return last_between(set, from + 1 - len, from);
+	pos = last_between(set, 0, from);
 	if (pos != UINT32_MAX)
 		return pos;
-	return last_between(obj, set, room, obj->n_cycle - (len - from - 1), obj->n_cycle - 1);
+	return last_between(set, obj->n_cycle - (len - from - 1), obj->n_cycle - 1);
 }
 
 uint32_t order_any(const struct policy_object *obj, const struct bitset *set)
 {
-	return last_between(obj, set, false, 0, obj->n - 1);
+	return last_between(set, 0, obj->n - 1);
 }
 
 uint32_t order_first(const struct policy_object *obj, const struct bitset *set, uint32_t from,

@@ -194,7 +194,7 @@ uint32_t rare_victim(struct policy_object *obj, uint64_t now_ns, uint64_t *out_n
 	else if (obj->n_users && obj->users[0]->started)
 		from = obj->users[0]->cursor;
 	for (uint32_t lane = 0; lane < POLICY_LANES; lane++) {
-		uint32_t pos = order_last(obj, &obj->lane[lane], false, from, obj->n_cycle);
+		uint32_t pos = order_last(obj, &obj->lane[lane], from, obj->n_cycle);
 		uint32_t chunk, p;
 
 		if (pos == UINT32_MAX)

@@ -13,7 +13,7 @@
  * Holes are kept spread over the order. Taking always the nearest one behind the cursor
  * makes of everything that is absent one contiguous run: the disk rests while
  * the session computes through the resident part, and the session waits while it
- * crosses the hole. So a block of the order (64 positions) takes only slightly more
+ * crosses the hole. So a block of the order (32 positions) takes no more
  * holes than the mean; the search goes back to the next block that has room. Once they
  * are spread they stay so: a hole is filled ahead of the cursor and a new one is made
  * behind it, in the same block.
@@ -257,18 +257,16 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 			continue;
 		pos = UINT32_MAX;
 		if (spread)
-			pos = order_last(obj, &obj->cand, true, step_back(obj, at, lag), gap - lag);
+			pos = order_last(obj, &obj->roomy, step_back(obj, at, lag), gap - lag);
 		if (pos == UINT32_MAX)
-			pos = order_last(obj, &obj->cand, false, step_back(obj, at, lag),
-					 gap - lag);
+			pos = order_last(obj, &obj->cand, step_back(obj, at, lag), gap - lag);
 		if (pos != UINT32_MAX)
 			consider(best, pos, next_of(obj, users, n, pos, now_ns));
 	}
 	if (best->pos != UINT32_MAX)
 		return;
 	/* Only what is close behind the cursors is left, or nobody has begun. */
-	pos = order_last(obj, &obj->cand, false, n ? users[0]->cursor : obj->n_cycle - 1,
-			 obj->n_cycle);
+	pos = order_last(obj, &obj->cand, n ? users[0]->cursor : obj->n_cycle - 1, obj->n_cycle);
 	if (pos != UINT32_MAX)
 		consider(best, pos, policy_next_use(obj, obj->chunk_at[pos], now_ns));
 }
@@ -375,7 +373,7 @@ static uint32_t farthest_fresh(struct policy_object *obj)
 	while (left) {
 		uint8_t f;
 
-		pos = order_last(obj, &obj->fresh, false, from, left);
+		pos = order_last(obj, &obj->fresh, from, left);
 		if (pos == UINT32_MAX)
 			return pos;
 		f = obj->flags[obj->chunk_at[pos]];
