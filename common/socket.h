@@ -9,8 +9,8 @@
 #define VRAM_SOCKET_PATH_MAX 108
 
 /*
- * $VRAM_SOCKET if it is set and not empty; else the system's socket if it exists; else the user's, below
- * $XDG_RUNTIME_DIR, if that exists; else the system's. The environment does not count in
+ * $VRAM_SOCKET if it is set and not empty; else the system's socket if it exists; else the user's,
+ * below $XDG_RUNTIME_DIR, if that exists; else the system's. The environment does not count in
  * set-user-ID programs.
  * Return: 0, or -ENAMETOOLONG.
  */

@@ -30,7 +30,7 @@ int admin_fail(struct admin_request *req, int r, const char *format, ...)
 	return err_origin(r);
 }
 
-/* ---- status and devices ------------------------------------------------------------------------ */
+/* ---- status and devices ---- */
 
 static const char *ledger_name(struct scheduler *s)
 {
@@ -110,7 +110,7 @@ static int handle_version(struct admin_request *req, struct json_maker *m)
 	return 0;
 }
 
-/* ---- clients and models ------------------------------------------------------------------------ */
+/* ---- clients and models ---- */
 
 struct list_ctx {
 	struct admin_request *req;
@@ -250,7 +250,7 @@ static int handle_models(struct admin_request *req, struct json_maker *m)
 	return 0;
 }
 
-/* ---- evict ------------------------------------------------------------------------------------- */
+/* ---- evict ---- */
 
 static int name_is(void *data, const struct scheduler_object_info *info)
 {
@@ -274,7 +274,7 @@ static int handle_evict(struct admin_request *req, struct json_maker *m)
 	return 0;
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------- */
+/* ---- dispatch ---- */
 
 static const struct command {
 	const char *name;

@@ -2,9 +2,10 @@
 /*
  * ADMIN messages: a request as JSON text, an answer as JSON text (docs/protocol.md lists them).
  *
- * Everybody may ask; who may see and change what follows from the peer's uid, as the kernel gave it:
- * root and the daemon's own user see every session and may change limits and evict. Others see the device as a
- * whole, their own sessions and models in detail, and of everybody else's only sums.
+ * Everybody may ask; who may see and change what follows from the peer's uid, as the kernel gave
+ * it: root and the daemon's own user see every session and may change limits and evict. Others see
+ * the device as a whole, their own sessions and models in detail, and of everybody else's only
+ * sums.
  *
  * A request that is refused is answered too: {"error": a sentence, "errno": "EPERM"}.
  *
@@ -20,9 +21,10 @@
 struct scheduler;
 
 /*
- * admin_handle() - json: len bytes, not terminated, from a client. Runs on the loop's thread and does not block
- * but for reading /proc. It is a session_admin_fn.
- * Return: 0 with the answer in *out_fd, a memfd of fixed size; -ENOMEM or what else keeps a memfd from being made.
+ * admin_handle() - json: len bytes, not terminated, from a client. Runs on the loop's thread and
+ * does not block but for reading /proc. It is a session_admin_fn.
+ * Return: 0 with the answer in *out_fd, a memfd of fixed size; -ENOMEM or what else keeps a memfd
+ * from being made.
  */
 int admin_handle(struct scheduler *s, const struct ucred *peer, const char *json, size_t len,
 		 int *out_fd);

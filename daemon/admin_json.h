@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Making JSON objects without looking at every step: what went wrong shows when the object is taken. */
+/*
+ * Making JSON objects without looking at every step: what went wrong shows when the object is
+ * taken.
+ */
 #ifndef VRAM_DAEMON_ADMIN_JSON_H
 #define VRAM_DAEMON_ADMIN_JSON_H
 

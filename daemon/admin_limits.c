@@ -37,7 +37,10 @@ struct groups {
 	bool failed;
 };
 
-/* The root, users and sessions that the peer may see. The callback must not ask the arbiter anything. */
+/*
+ * The root, users and sessions that the peer may see. The callback must not ask the arbiter
+ * anything.
+ */
 static int groups_add(void *data, const struct arbiter_group_info *info)
 {
 	struct groups *all = data;

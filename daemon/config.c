@@ -230,11 +230,12 @@ void config_deinit(struct config *config)
 	}
 }
 
-/* ---- the file ---------------------------------------------------------------------------------- */
+/* ---- the file ---- */
 
 /*
- * inih leaves out what a strict reader needs: the line of a setting, sections without keys, lines that are
- * too long, settings given twice. So it reads through line_read(), which sees every line first.
+ * inih leaves out what a strict reader needs: the line of a setting, sections without keys, lines
+ * that are too long, settings given twice. So it reads through line_read(), which sees every line
+ * first.
  */
 struct file_reader {
 	struct config *config;
@@ -347,7 +348,7 @@ int config_read(struct config *config, const char *path, char reason[CONFIG_REAS
 	return err_trace(reader.r);
 }
 
-/* ---- what belongs together --------------------------------------------------------------------- */
+/* ---- what belongs together ---- */
 
 static int text_default(char **text, const char *value)
 {
@@ -427,7 +428,7 @@ int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
 	return 0;
 }
 
-/* ---- the command line -------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 enum {
 	OPT_SOCKET = 256,

@@ -3,11 +3,12 @@
  * The daemon's configuration.
  *
  * Three layers, the later one wins: built-in defaults, the configuration file, the command line. A
- * bad setting refuses the whole configuration, with the place and the reason: a daemon that runs with half
- * of what its administrator wrote is worse than one that does not start.
+ * bad setting refuses the whole configuration, with the place and the reason: a daemon that runs
+ * with half of what its administrator wrote is worse than one that does not start.
  *
- * One table (config.c) says for every setting its section, key, type, range, default and one line of help.
- * The parser, `vramd --help`, `vramd --check-config` and the test of the manual page read it.
+ * One table (config.c) says for every setting its section, key, type, range, default and one line
+ * of help. The parser, `vramd --help`, `vramd --check-config` and the test of the manual page read
+ * it.
  */
 #ifndef VRAM_DAEMON_CONFIG_H
 #define VRAM_DAEMON_CONFIG_H
@@ -82,8 +83,8 @@ int config_init(struct config *config, bool user);
 void config_deinit(struct config *config);
 
 /*
- * One setting. Return: 0, -ENOENT for an unknown section or key, -EINVAL or -ERANGE for a bad value, -ENOMEM;
- * then `reason` says what is wrong and what would be right.
+ * One setting. Return: 0, -ENOENT for an unknown section or key, -EINVAL or -ERANGE for a bad
+ * value, -ENOMEM; then `reason` says what is wrong and what would be right.
  */
 int config_set(struct config *config, const char *section, const char *key, const char *value,
 	       char reason[CONFIG_REASON_MAX]);

@@ -43,7 +43,8 @@ struct config_option {
 };
 
 /*
- * Return: 0 and the field is set; -EINVAL, -ERANGE or -ENOMEM with the reason in `what`, and the field is as before.
+ * Return: 0 and the field is set; -EINVAL, -ERANGE or -ENOMEM with the reason in `what`, and the
+ * field is as before.
  */
 int config_value_parse(const struct config_option *option, const char *text, uint64_t ram_bytes,
 		       void *field, char *what, size_t what_size);

@@ -50,7 +50,7 @@ struct vramd {
 #define daemon_of(op, member) \
 	((struct vramd *)(void *)((char *)(op)-offsetof(struct vramd, member)))
 
-/* ---- clients ----------------------------------------------------------------------------------- */
+/* ---- clients ---- */
 
 static uint32_t sessions_of(struct vramd *d, uid_t uid)
 {
@@ -105,7 +105,7 @@ static const char *client_connected(void *owner, int fd, const struct ucred *pee
 	return NULL;
 }
 
-/* ---- ending ------------------------------------------------------------------------------------ */
+/* ---- ending ---- */
 
 static void stop_look(struct vramd *d)
 {
@@ -139,7 +139,7 @@ static void stop_begin(struct vramd *d, uint32_t signal)
 	stop_look(d);
 }
 
-/* ---- signals and the watchdog ------------------------------------------------------------------ */
+/* ---- signals and the watchdog ---- */
 
 static void reload(struct vramd *d)
 {
@@ -210,7 +210,7 @@ static int watchdog_start(struct vramd *d)
 	return err_trace(loop_timer(d->loop, &d->watchdog_op, loop_now() + d->watchdog_ns));
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static int setup(struct vramd *d)
 {

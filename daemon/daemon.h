@@ -2,10 +2,13 @@
 /*
  * The daemon as a whole: what it is made of, in which order it is set up and taken down.
  *
- * Up: limits, signals, loop, scheduler (with the device and all that), listener, and then the privileges go.
- * Down, on SIGTERM or SIGINT: the listener stops, sessions are told and ended, reads and writes in flight end,
- * and everything is freed in the reverse order. A second signal ends the process at once. SIGHUP
- * reads the configuration again and takes the log level from it; the rest needs a restart.
+ * Up: limits, signals, loop, scheduler (with the device and all that), listener, and then the
+ * privileges go.
+ *
+ * Down, on SIGTERM or SIGINT: the listener stops, sessions are told and ended, reads
+ * and writes in flight end, and everything is freed in the reverse order. A second signal ends the
+ * process at once. SIGHUP reads the configuration again and takes the log level from it; the rest
+ * needs a restart.
  */
 #ifndef VRAM_DAEMON_DAEMON_H
 #define VRAM_DAEMON_DAEMON_H
@@ -14,7 +17,8 @@ struct config;
 struct vramd;
 
 /*
- * daemon_new() - config is borrowed and must live on; argc and argv are what it was made from, for SIGHUP.
+ * daemon_new() - config is borrowed and must live on; argc and argv are what it was made from, for
+ * SIGHUP.
  * Return: 0, or -errno with the reason logged.
  */
 int daemon_new(struct vramd **out, const struct config *config, int argc, char *const argv[]);

@@ -50,7 +50,7 @@ struct listener {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
-/* ---- accepting --------------------------------------------------------------------------------- */
+/* ---- accepting ---- */
 
 static void refuse(int fd, const char *reason)
 {
@@ -65,8 +65,9 @@ static void refuse(int fd, const char *reason)
 }
 
 /*
- * The client's process. Before Linux 6.5 it is found by number, which can in theory have gone to another process
- * since the client connected; all that follows from that is whose death ends the session.
+ * The client's process. Before Linux 6.5 it is found by number, which can in theory have gone to
+ * another process since the client connected; all that follows from that is whose death ends the
+ * session.
  */
 static int peer_pidfd(int fd, pid_t pid)
 {
@@ -157,7 +158,7 @@ static void poll_ready(struct loop_op *op, int res)
 		accept_all(listener);
 }
 
-/* ---- making the socket ------------------------------------------------------------------------- */
+/* ---- making the socket ---- */
 
 static int fail(int error, const char *what, const char *path)
 {
@@ -231,8 +232,8 @@ static int address_make(const char *path, const char *suffix, struct sockaddr_un
 
 /*
  * Whether somebody listens there. After a daemon was killed its io_uring keeps the listening socket
- * open until the kernel's worker has taken the ring down, milliseconds after the process is gone. So a connection that
- * is made is watched for a while: it ends with the socket.
+ * open until the kernel's worker has taken the ring down, milliseconds after the process is gone.
+ * So a connection that is made is watched for a while: it ends with the socket.
  */
 static int is_answered(const char *path, bool *out_answered)
 {
@@ -303,8 +304,8 @@ static int modes_set(const char *path, bool private)
 }
 
 /*
- * Under a name of its own first: whoever waits for the socket to appear finds one that listens and has
- * its final mode, and a dead daemon's socket is replaced in one step.
+ * Under a name of its own first: whoever waits for the socket to appear finds one that listens and
+ * has its final mode, and a dead daemon's socket is replaced in one step.
  */
 static int socket_bind(const char *path, bool private, int *out_fd)
 {

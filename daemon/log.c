@@ -90,7 +90,10 @@ static void log_vwrite(enum log_level level, uint32_t n_suppressed, const char *
 			line[i] = '?';
 	}
 	line[end++] = '\n';
-	/* One write, so that lines of several processes on one terminal do not mix. Nobody is left to tell if it fails. */
+	/*
+	 * One write, so that lines of several processes on one terminal do not mix. Nobody is left
+	 * to tell if it fails.
+	 */
 	if (write(STDERR_FILENO, line, end) < 0)
 		errno = saved;
 	errno = saved;

@@ -3,11 +3,11 @@
  * The event loop on io_uring.
  *
  * Tokens. What the kernel knows of an armed op is a number: the index and the generation of a
- * token. The token points to the op as long as somebody wants the answer. loop_cancel() clears that pointer and asks
- * the kernel to end the request; the token then lives until the request's last completion, so an
- * owner can free its op at once and the kernel's late answer meets a token, never freed memory. The
- * generation changes with every use of a token: a cancellation that comes too late cannot hit the
- * request that got the same token after it.
+ * token. The token points to the op as long as somebody wants the answer. loop_cancel() clears that
+ * pointer and asks the kernel to end the request; the token then lives until the request's last
+ * completion, so an owner can free its op at once and the kernel's late answer meets a token, never
+ * freed memory. The generation changes with every use of a token: a cancellation that comes too
+ * late cannot hit the request that got the same token after it.
  *
  * Tokens come from slabs that are never given back and never move, because the kernel reads a
  * timer's struct __kernel_timespec from the token when it takes the submission.
@@ -16,10 +16,10 @@
  * one by one, each taken off the ring before its callback runs, so callbacks may arm and cancel
  * whatever they like; a full submission ring is handed to the kernel on the spot.
  *
- * Overflow. The completion ring is many times the submission ring, and the kernel keeps what does not fit
- * (IORING_FEAT_NODROP, required) and delivers it on the next entry. A multishot poll that meets a full ring is
- * ended by the kernel (no IORING_CQE_F_MORE) and armed anew here; arming reports what is ready at that
- * moment, so no event is lost.
+ * Overflow. The completion ring is many times the submission ring, and the kernel keeps what does
+ * not fit (IORING_FEAT_NODROP, required) and delivers it on the next entry. A multishot poll that
+ * meets a full ring is ended by the kernel (no IORING_CQE_F_MORE) and armed anew here; arming
+ * reports what is ready at that moment, so no event is lost.
  */
 #define _GNU_SOURCE 1
 #include "daemon/loop.h"
@@ -95,7 +95,7 @@ unsigned int loop_n_busy(const struct loop *loop)
 	return loop->n_used;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------ */
+/* ---- tokens ---- */
 
 static void list_push(struct loop_token_list *list, struct loop_token *token)
 {
@@ -200,7 +200,7 @@ static void token_over(struct loop *loop, struct loop_token *token)
 		token_free(loop, token);
 }
 
-/* ---- submission -------------------------------------------------------------------------------- */
+/* ---- submission ---- */
 
 /* Return: an entry, or NULL when the kernel takes none at the moment. */
 static struct io_uring_sqe *sqe_get(struct loop *loop)
@@ -342,8 +342,9 @@ static bool token_cancel(struct loop *loop, const struct loop_token *token)
 	if (!sqe)
 		return false;
 	/*
-	 * Not io_uring_prep_poll_remove(): that gives up with EALREADY, and the poll stays, when an event
-	 * is just being delivered (Linux 6.18). ASYNC_CANCEL marks the poll and is never too late.
+	 * Not io_uring_prep_poll_remove(): that gives up with EALREADY, and the poll stays, when an
+	 * event is just being delivered (Linux 6.18). ASYNC_CANCEL marks the poll and is never too
+	 * late.
 	 */
 	io_uring_prep_cancel64(sqe, token_user_data(token), 0);
 	/* It may fail because the request has just ended by itself; nobody needs to know. */
@@ -392,9 +393,12 @@ static void run_late_cancels(struct loop *loop)
 	}
 }
 
-/* ---- completion -------------------------------------------------------------------------------- */
+/* ---- completion ---- */
 
-/* Detaches the token, makes the op idle and calls back: in this order, so that fn may arm or free it. */
+/*
+ * Detaches the token, makes the op idle and calls back: in this order, so that fn may arm or free
+ * it.
+ */
 static void finish(struct loop *loop, struct loop_token *token, int res)
 {
 	struct loop_op *op = token->op;
@@ -426,11 +430,17 @@ static void complete(struct loop *loop, uint64_t user_data, int res, uint32_t fl
 	switch (token->kind) {
 	case LOOP_POLL:
 		if (res < 0) {
-			/* With IORING_CQE_F_MORE the kernel owes another completion; it never combines the two. */
+			/*
+			 * With IORING_CQE_F_MORE the kernel owes another completion; it never
+			 * combines the two.
+			 */
 			finish(loop, token, res);
 			return;
 		}
-		/* fn may cancel: then the token is detached, but it stays ours until the request is over. */
+		/*
+		 * fn may cancel: then the token is detached, but it stays ours until the request is
+		 * over.
+		 */
 		if (token->op && res > 0)
 			token->op->fn(token->op, res);
 		if (flags & IORING_CQE_F_MORE)
@@ -472,7 +482,9 @@ static void run_completions(struct loop *loop)
 
 static void run_deferred(struct loop *loop)
 {
-	/* What a callback defers anew waits for the next round: sockets and disks get their turn. */
+	/*
+	 * What a callback defers anew waits for the next round: sockets and disks get their turn.
+	 */
 	struct loop_token_list list = list_take(&loop->deferred);
 	struct loop_token *token, *next;
 
@@ -482,7 +494,7 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 /* Hands over what is armed and waits for a completion, at most wait_ns. */
 static int enter(struct loop *loop, int64_t wait_ns)
@@ -503,9 +515,9 @@ static int enter(struct loop *loop, int64_t wait_ns)
 	switch (r < 0 ? -r : 0) {
 	case 0:
 	case ETIME:
-	case EINTR: /* a signal */
-	case EAGAIN: /* no memory for requests now: what remains in the ring goes with the next entry */
-	case EBUSY: /* completions have to be taken first */
+	case EINTR:  /* a signal */
+	case EAGAIN: /* no memory for requests: what remains goes with the next entry */
+	case EBUSY:  /* completions have to be taken first */
 		return 0;
 	default:
 		return err_origin(r);
@@ -550,7 +562,9 @@ void loop_stop(struct loop *loop)
 static int ring_init(struct io_uring *ring, unsigned int entries, unsigned int first)
 {
 	static const unsigned int flag_sets[LOOP_SETUPS] = {
-		/* Completions are worked out when the loop asks for them, not in interrupts of it. */
+		/*
+		 * Completions are worked out when the loop asks for them, not in interrupts of it.
+		 */
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,

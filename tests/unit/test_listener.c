@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // links: daemon/listener.c daemon/loop.c daemon/log.c common/err.c common/fd.c
 // libs: -luring -lsystemd
-/* The listening socket: who gets in, who is told why not, and that a second daemon cannot take it. */
+/*
+ * The listening socket: who gets in, who is told why not, and that a second daemon cannot take it.
+ */
 #define _GNU_SOURCE 1
 #include "daemon/listener.h"
 

@@ -3,8 +3,8 @@
 // libs: -luring
 /*
  * The event loop: every kind of op, cancellation at every moment, and what the kernel does when
- * rings are full. Ops are freed right after cancelling wherever that is allowed, so that AddressSanitizer sees
- * a late answer that touches one.
+ * rings are full. Ops are freed right after cancelling wherever that is allowed, so that
+ * AddressSanitizer sees a late answer that touches one.
  */
 #define _GNU_SOURCE 1
 #include "daemon/loop.h"
@@ -96,8 +96,8 @@ static void setup(void)
 }
 
 /*
- * What older kernels and sandboxes leave of io_uring. There completions come whenever they like, so the completion ring
- * overflows and the kernel ends multishot polls.
+ * What older kernels and sandboxes leave of io_uring. There completions come whenever they like, so
+ * the completion ring overflows and the kernel ends multishot polls.
  */
 static void setup_cooperative(void)
 {
@@ -114,7 +114,7 @@ static void teardown(void)
 	loop = loop_free(loop);
 }
 
-/* ---- polls ------------------------------------------------------------------------------------- */
+/* ---- polls ---- */
 
 START_TEST(poll_reports_every_change)
 {
@@ -214,7 +214,10 @@ START_TEST(poll_may_cancel_itself)
 }
 END_TEST
 
-/* An event is being delivered at the moment of the cancellation: the kernel must forget the poll all the same. */
+/*
+ * An event is being delivered at the moment of the cancellation: the kernel must forget the poll
+ * all the same.
+ */
 START_TEST(poll_cancelled_while_an_event_is_on_its_way)
 {
 	int fd = event_new(), i;
@@ -269,7 +272,7 @@ START_TEST(poll_cancelled_by_another_callback_of_the_round)
 }
 END_TEST
 
-/* ---- timers ------------------------------------------------------------------------------------ */
+/* ---- timers ---- */
 
 START_TEST(timer_fires_once_and_not_early)
 {
@@ -368,7 +371,7 @@ START_TEST(timers_fire_in_the_order_of_their_times)
 }
 END_TEST
 
-/* ---- files ------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static int memfd_new(void)
 {
@@ -449,7 +452,7 @@ START_TEST(file_holes_are_punched)
 }
 END_TEST
 
-/* ---- deferral ---------------------------------------------------------------------------------- */
+/* ---- deferral ---- */
 
 static void rearm_defer(struct loop_op *op, int res)
 {
@@ -515,7 +518,7 @@ START_TEST(deferred_cancelled_never_runs)
 }
 END_TEST
 
-/* ---- full rings -------------------------------------------------------------------------------- */
+/* ---- full rings ---- */
 
 #define MANY_POLLS 6000
 
@@ -548,7 +551,7 @@ START_TEST(full_rings_lose_nothing)
 }
 END_TEST
 
-/* ---- everything at random ---------------------------------------------------------------------- */
+/* ---- everything at random ---- */
 
 #define N_RANDOM 64
 
@@ -625,7 +628,7 @@ START_TEST(random_arming_and_cancelling)
 }
 END_TEST
 
-/* ---- running and ending ------------------------------------------------------------------------ */
+/* ---- running and ending ---- */
 
 static void stop(struct loop_op *op, int res)
 {

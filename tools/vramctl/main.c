@@ -120,7 +120,7 @@ static const struct {
 /* Of these only the long form exists. */
 static const char long_only[] = "saVc";
 
-/* ---- help -------------------------------------------------------------------------------------- */
+/* ---- help ---- */
 
 static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int usage(const char *format, ...)
@@ -185,7 +185,7 @@ static void print_command_help(const struct command *command)
 	print_options(command->name);
 }
 
-/* ---- finding commands -------------------------------------------------------------------------- */
+/* ---- finding commands ---- */
 
 /* How many words of argv the command's name takes; 0 if it is another command. */
 static int command_words(const char *name, int argc, char *const argv[])
@@ -228,7 +228,7 @@ static int unknown_command(char *const argv[])
 	return usage("there is no command '%s'", argv[0]);
 }
 
-/* ---- completion -------------------------------------------------------------------------------- */
+/* ---- completion ---- */
 
 static void complete_names(const struct options *options, const char *request, const char *list,
 			   const char *key, const char *prefix)
@@ -278,7 +278,9 @@ static int run_complete(const struct options *options, int argc, char *const arg
 	for (i = 0; i < N(commands); i++) {
 		first = strcspn(commands[i].name, " ");
 		rest = commands[i].name + first;
-		/* Commands of two words stand together in the table: the first word is said once. */
+		/*
+		 * Commands of two words stand together in the table: the first word is said once.
+		 */
 		if (argc == 0 &&
 		    (i == 0 || strncmp(commands[i].name, commands[i - 1].name, first + 1) != 0))
 			printf("%.*s\n", (int)first, commands[i].name);
@@ -289,7 +291,7 @@ static int run_complete(const struct options *options, int argc, char *const arg
 	return EXIT_SUCCESS;
 }
 
-/* ---- commands ---------------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 /* Asks, and prints the answer as JSON or by `show`. The request is taken. */
 static int ask_and_show(const struct options *options, json_t *request,
@@ -317,7 +319,10 @@ static int ask_and_show(const struct options *options, json_t *request,
 	return EXIT_SUCCESS;
 }
 
-/* Users have names here and numbers there. Return: the subject for the daemon, to be freed; NULL if there is no such user. */
+/*
+ * Users have names here and numbers there. Return: the subject for the daemon, to be freed; NULL if
+ * there is no such user.
+ */
 static char *subject_resolve(const char *text)
 {
 	const struct passwd *user;
@@ -413,7 +418,7 @@ static int run_version(const struct options *options, int argc, char *const argv
 	return EXIT_SUCCESS;
 }
 
-/* ---- the command line -------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 /* Return: 0, or EXIT_USAGE. argv is sorted: the words after optind are no options. */
 static int options_parse(struct options *out, int argc, char *argv[])

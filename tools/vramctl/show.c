@@ -15,7 +15,7 @@
 #define NS_PER_S 1e9
 #define US_PER_S 1e6
 
-/* ---- reading answers --------------------------------------------------------------------------- */
+/* ---- reading answers ---- */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -100,7 +100,7 @@ void show_add_users(json_t *answer)
 		json_object_set_new(answer, "user", json_sprintf("%u", id));
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ---- */
 
 static void device_rows(struct table *table, const json_t *answer)
 {

@@ -2,8 +2,9 @@
 /*
  * Tables for people: columns as wide as their widest cell, numbers to the right.
  *
- * Cells may come from other users' programs (names): control characters are shown as '?', so that nothing
- * in a table can steer the terminal. Out of memory ends the program; there is nothing to save.
+ * Cells may come from other users' programs (names): control characters are shown as '?', so that
+ * nothing in a table can steer the terminal. Out of memory ends the program; there is nothing to
+ * save.
  */
 #ifndef VRAM_TOOLS_VRAMCTL_TABLE_H
 #define VRAM_TOOLS_VRAMCTL_TABLE_H
