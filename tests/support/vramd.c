@@ -23,7 +23,7 @@
 #endif
 
 /* Two folders above the program: build/tests/SUITE/NAME. */
-static void build_path(char *out, size_t size, const char *name)
+void vramd_build_path(char *out, size_t size, const char *name)
 {
 	const char *env = getenv("VRAM_BUILD");
 	char self[PATH_MAX];
@@ -61,7 +61,7 @@ bool vramd_usable(void)
 	char path[PATH_MAX];
 	int fd;
 
-	build_path(path, sizeof(path), "vramd");
+	vramd_build_path(path, sizeof(path), "vramd");
 	if (access(path, X_OK)) {
 		printf("no vramd at %s\n", path);
 		return false;
@@ -114,16 +114,17 @@ void vramd_start(struct vramd *d)
 	char path[PATH_MAX], log[128];
 	unsigned int before;
 
-	build_path(path, sizeof(path), "vramd");
+	vramd_build_path(path, sizeof(path), "vramd");
 	snprintf(log, sizeof(log), "%s/log", d->dir);
 	before = count_starts(log);
 	d->pid = fork();
 	ck_assert_int_ge(d->pid, 0);
 	if (d->pid == 0) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		const char *argv[64] = { path,	     "--user",	   "--socket",	    d->socket,
-					 "--budget", d->budget,	   "--set",	    "swap.size=256M",
-					 "--set",    "device.chunk=256K" };
+		const char *argv[64] = {
+			path,	   "--user", "--socket",       d->socket, "--budget",
+			d->budget, "--set",  "swap.size=256M", "--set",	  "device.chunk=256K"
+		};
 		int n = 10;
 
 		/* A test that fails must not leave it behind. */

@@ -4,6 +4,7 @@
 #define VRAM_TESTS_SUPPORT_VRAMD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -12,6 +13,8 @@ struct vramd {
 	char dir[80];
 	char socket[100];
 	const char *budget;
+	/* "section.key=value", NULL behind the last; between init and start. */
+	const char *settings[16];
 };
 
 /*
@@ -20,6 +23,9 @@ struct vramd {
  */
 bool vramd_usable(void);
 void vramd_cleanup(void);
+
+/* Where a program of ours is. */
+void vramd_build_path(char *out, size_t size, const char *name);
 
 /* Each fails the test if it does not succeed. */
 void vramd_init(struct vramd *d, const char *budget);
