@@ -288,7 +288,8 @@ static int host_object_new(struct gpu *gpu, const char *name, uint64_t bytes, ui
 		munmap(reserve, bytes + HUGE_BYTES);
 		goto err_close;
 	}
-	if (gpu->huge)
+	/* A smaller chunk would take its neighbours' memory, too: more than is charged. */
+	if (gpu->huge && chunk_bytes >= HUGE_BYTES)
 		madvise(object->addr, bytes, MADV_HUGEPAGE);
 	/* Not inherited: a child would keep the pages alive. */
 	madvise(object->addr, bytes, MADV_DONTFORK);

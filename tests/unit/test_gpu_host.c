@@ -248,6 +248,22 @@ END_TEST
 
 /* Another client without registration reads a hole: a page of zeros appears in the file. With
  * MISSING alone, our client would read it. */
+/* Also of chunks that are smaller than a huge page. */
+START_TEST(takes_no_more_memory_than_its_chunks)
+{
+	const uint32_t len = 256u << 10;
+	struct gpu_object *small;
+
+	ck_assert_int_eq(gpu_object_new(gpu, "small", 8 * CHUNK, len, _i, &small), 0);
+	for (uint32_t c = 3; c < small->n_chunks; c += 10)
+		memset(gpu_chunk_addr(small, c), 1, len);
+	ck_assert_uint_eq(gpu_object_memory(small), 7 * len);
+	ck_assert_int_eq(gpu_chunk_drop(small, 3, 11), 0);
+	ck_assert_uint_eq(gpu_object_memory(small), 5 * len);
+	gpu_object_free(small);
+}
+END_TEST
+
 START_TEST(planted_zeros_are_never_seen)
 {
 	char *other;
@@ -475,6 +491,7 @@ int main(void)
 	tcase_add_test(touching, filled_ahead_still_traps);
 	tcase_add_test(touching, evicted_chunk_traps_again);
 	tcase_add_test(touching, drop_gives_memory_back);
+	tcase_add_loop_test(touching, takes_no_more_memory_than_its_chunks, 0, 2);
 	tcase_add_test(touching, planted_zeros_are_never_seen);
 	tcase_add_test(touching, clients_cannot_write);
 	tcase_add_test(touching, threads_wait_without_a_daemon);
