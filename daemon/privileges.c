@@ -25,7 +25,7 @@
 #define PRIVILEGES_DUMPABLE 0
 #endif
 
-static const unsigned int kept[] = { CAP_DAC_READ_SEARCH, CAP_IPC_LOCK };
+static const unsigned int kept[] = { CAP_DAC_READ_SEARCH, CAP_KILL, CAP_IPC_LOCK };
 #define N_KEPT (sizeof(kept) / sizeof(kept[0]))
 
 static void limit_raise(int resource, rlim_t wanted, const char *name)

@@ -12,6 +12,11 @@
  *			  which checks the mode bits of the file and, for a file of mode 0600 of somebody
  *			  else, needs this. Nothing is ever opened by a name that a client sent.
  *
+ *   CAP_KILL		  A thread that stands at a page whose file cannot be read any more is sent
+ *			  SIGBUS, as the kernel does to a process that maps a broken file. Clients
+ *			  belong to other users; the pidfd of the connection says which process, and only
+ *			  that signal is ever sent.
+ *
  *   CAP_IPC_LOCK	  Only where the limit of locked memory could not be lifted (no CAP_SYS_RESOURCE,
  *			  as in some containers).
  *
@@ -19,7 +24,6 @@
  *   CAP_SYS_PTRACE  the daemon cannot read which executable a process of another user runs
  *		     (/proc/PID/exe); tables show its command name. A daemon that can read any
  *		     process's memory is not worth a table's column.
- *   CAP_KILL        a client that misbehaves loses its session, not its life.
  *
  * The user stays root: the socket, the lock and the swap file are root's. Without capabilities
  * and with no_new_privs that is a name more than a right.

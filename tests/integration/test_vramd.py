@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -20,6 +21,14 @@ import vram_wire  # noqa: E402
 BUILD, TMP = os.environ["VRAM_BUILD"], os.environ["TEST_TMP"]
 VRAMD = os.path.join(BUILD, "vramd")
 NOBODY = 65534
+
+
+def public_dir(test):
+    """A folder that other users reach, too; TEST_TMP is below one that they do not. It goes with the test."""
+    folder = tempfile.mkdtemp(prefix="vram-public-")
+    os.chmod(folder, 0o755)
+    test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Vramd:
@@ -255,11 +264,11 @@ class Rights(unittest.TestCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_system_daemon_keeps_what_it_needs(self):
-        dac_read_search, ipc_lock = 1 << 2, 1 << 14
+        dac_read_search, kill, ipc_lock = 1 << 2, 1 << 5, 1 << 14
         with Vramd(user=False) as vramd:
             status = self.status_of(vramd)
-            self.assertEqual(int(status["CapEff"], 16) & ~(dac_read_search | ipc_lock), 0)
-            self.assertNotEqual(int(status["CapEff"], 16) & dac_read_search, 0)
+            self.assertEqual(int(status["CapEff"], 16) & ~(dac_read_search | kill | ipc_lock), 0)
+            self.assertEqual(int(status["CapEff"], 16) & (dac_read_search | kill), dac_read_search | kill)
             self.assertEqual(int(status["CapBnd"], 16), 0)
             self.assertEqual(status["NoNewPrivs"], "1")
 
@@ -269,10 +278,9 @@ class Rights(unittest.TestCase):
             self.skipTest("what is tested is what this is: an ordinary user")
         if not shutil.which("setpriv"):
             self.skipTest("no setpriv")
-        folder = os.path.join(TMP, "nobody")
-        os.makedirs(folder, mode=0o700)
+        folder = public_dir(self)
+        os.chmod(folder, 0o700)
         os.chown(folder, NOBODY, NOBODY)
-        os.chmod(TMP, 0o755)
         wrapper = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
         probe = subprocess.run([*wrapper, VRAMD, "--version"], capture_output=True, check=False)
         if probe.returncode:
@@ -309,9 +317,7 @@ class LettingIn(unittest.TestCase):
 
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
     def test_limit_of_a_user(self):
-        os.chmod(TMP, 0o755)
-        with Vramd("--set", "limits.max_sessions_per_user=2", user=False) as vramd:
-            os.chmod(vramd.dir, 0o755)
+        with Vramd("--set", "limits.max_sessions_per_user=2", user=False, folder=public_dir(self)) as vramd:
             script = (f"import sys; sys.path.insert(0, {os.path.dirname(vram_wire.__file__)!r})\n"
                       "import vram_wire\n"
                       f"path = {vramd.socket!r}\n"
