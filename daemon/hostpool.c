@@ -23,6 +23,7 @@ struct hostpool {
 	uint32_t n_slots;
 	uint32_t n_used;
 	struct list_node lists[HOST_SLOT_N_STATES]; /* oldest first */
+	uint32_t counts[HOST_SLOT_N_STATES];
 	struct slot slots[];
 };
 
@@ -54,6 +55,7 @@ int hostpool_new(struct hostpool **out, uint64_t bytes, uint32_t slot_bytes, boo
 		list_init(&pool->lists[i]);
 	for (uint32_t i = 0; i < pool->n_slots; i++)
 		list_add_tail(&pool->slots[i].node, &pool->lists[HOST_SLOT_FREE]);
+	pool->counts[HOST_SLOT_FREE] = pool->n_slots;
 	*out = pool;
 	return 0;
 }
@@ -141,6 +143,8 @@ void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_sta
 {
 	struct slot *s = &pool->slots[slot];
 
+	pool->counts[s->state]--;
+	pool->counts[state]++;
 	s->state = state;
 	list_move_tail(&s->node, &pool->lists[state]);
 }
@@ -148,6 +152,11 @@ void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_sta
 enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot)
 {
 	return pool->slots[slot].state;
+}
+
+uint32_t hostpool_count(const struct hostpool *pool, enum host_slot_state state)
+{
+	return pool->counts[state];
 }
 
 void *hostpool_addr(const struct hostpool *pool, uint32_t slot)

@@ -47,6 +47,8 @@ int64_t hostpool_get(struct hostpool *pool, struct object *object, uint32_t chun
 void hostpool_put(struct hostpool *pool, uint32_t slot);
 void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_state state);
 enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot);
+/* Slots in a state. */
+uint32_t hostpool_count(const struct hostpool *pool, enum host_slot_state state);
 void *hostpool_addr(const struct hostpool *pool, uint32_t slot);
 /* The dirty slot that has waited longest. Return: -ENOENT if none is dirty. */
 int64_t hostpool_oldest_dirty(const struct hostpool *pool, struct object **out_object,

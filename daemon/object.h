@@ -42,6 +42,7 @@ enum chunk_state {
 #define CHUNK_PINNED   8u  /* was found pinned; in the scheduler's list for another look */
 #define CHUNK_OPENED   16u /* some session may touch it without telling us */
 #define CHUNK_PREFETCH 32u /* being loaded ahead: nobody waits */
+#define CHUNK_NO_PLACE 64u /* as PINNED, because there is no place to write it to */
 
 struct chunk {
 	uint8_t state;

@@ -10,6 +10,10 @@
 
 /* Most chunks on the move at once, whatever their size. */
 #define TRANSFERS 64
+/* Slots of swap that only exchanges may take, at most. */
+#define SWAP_RESERVE 8
+/* After a write to swap failed nothing is written back for so long. */
+#define WRITEBACK_PAUSE_NS 100000000ull
 
 enum transfer_kind {
 	TRANSFER_LOAD,	    /* file, swap or nothing -> device */
@@ -37,6 +41,8 @@ struct pager {
 	struct pager_params params;
 	struct list_node free;
 	int n_moving;
+	uint32_t n_to_host; /* evictions on their way to the host tier */
+	uint64_t no_writeback_until_ns;
 	struct pager_stats stats;
 	struct transfer transfers[TRANSFERS];
 };
@@ -206,6 +212,8 @@ static void evict_end(struct transfer *t, int res)
 	struct chunk *c = &object->chunks[t->chunk];
 	uint32_t chunk = t->chunk;
 
+	if (t->host_slot >= 0)
+		pager->n_to_host--;
 	if (res == 0) {
 		res = gpu_chunk_drop(object->mem, chunk, 1);
 		if (res < 0)
@@ -237,6 +245,9 @@ static void writeback_end(struct transfer *t, int res)
 
 	if (res < 0) {
 		/* The copy in the host tier stays the only one. */
+		log_error_limited("swap: a chunk of %s cannot be written: %s", object->name,
+				  strerror(-res));
+		pager->no_writeback_until_ns = loop_now() + WRITEBACK_PAUSE_NS;
 		hostpool_set_state(pager->params.hostpool, (uint32_t)t->host_slot, HOST_SLOT_DIRTY);
 		swap_release(pager, object, chunk);
 	} else {
@@ -245,6 +256,7 @@ static void writeback_end(struct transfer *t, int res)
 	}
 	object->chunks[chunk].state = CHUNK_ABSENT;
 	transfer_end(t);
+	pager->params.events->settled(pager->params.owner, object, chunk);
 	pager->params.events->ready(pager->params.owner);
 }
 
@@ -366,7 +378,8 @@ static void reclaim_host(struct pager *pager)
 	int64_t slot, swap_slot;
 
 	slot = hostpool_oldest_dirty(pager->params.hostpool, &object, &chunk);
-	if (slot < 0 || !pager->params.swap || list_is_empty(&pager->free))
+	if (slot < 0 || !pager->params.swap || list_is_empty(&pager->free) ||
+	    loop_now() < pager->no_writeback_until_ns)
 		return;
 	swap_slot = swap_slot_get(pager->params.swap);
 	if (swap_slot < 0)
@@ -427,19 +440,47 @@ static bool needs_writing(const struct object *object, uint32_t chunk)
 	return object->kind == POLICY_BUFFER && (object->chunks[chunk].flags & CHUNK_DIRTY);
 }
 
-int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk)
+/* Free slots of swap, less those that are kept for exchanges. */
+static uint64_t swap_room(const struct pager *pager, bool exchange)
+{
+	const struct swap *swap = pager->params.swap;
+	uint64_t n, reserve;
+
+	if (!swap || loop_now() < pager->no_writeback_until_ns)
+		return 0;
+	n = swap_slot_count(swap);
+	reserve = n / 4 < SWAP_RESERVE ? n / 4 : SWAP_RESERVE;
+	n -= swap_used_count(swap);
+	if (exchange)
+		return n;
+	return n > reserve ? n - reserve : 0;
+}
+
+/*
+ * Of the host tier one slot is always left for chunks that pass through, so that models can be loaded
+ * when buffers fill everything: what is dirty there beyond that must have a place in swap.
+ */
+static bool host_takes(const struct pager *pager, const struct chunk *want)
+{
+	const struct hostpool *pool = pager->params.hostpool;
+	uint64_t n = hostpool_count(pool, HOST_SLOT_DIRTY) + pager->n_to_host + 1;
+	uint64_t room = hostpool_n_slots(pool) - 1 + swap_room(pager, want && want->swap_slot);
+
+	if (want && want->host_slot && hostpool_state(pool, want->host_slot - 1) == HOST_SLOT_DIRTY)
+		room++;
+	return n <= room;
+}
+
+int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
+		    const struct chunk *want)
 {
 	if (!needs_writing(object, chunk))
 		return 0;
 	if (!pager_has_room(pager, object))
 		return -EAGAIN;
-	if (object->mem->gpu->direct) {
-		if (!pager->params.swap ||
-		    swap_used(pager->params.swap) + object->mem->chunk_bytes >
-			    swap_size(pager->params.swap))
-			return -ENOSPC;
-	}
-	return 0;
+	if (object->mem->gpu->direct)
+		return swap_room(pager, want && want->swap_slot) ? 0 : -ENOSPC;
+	return host_takes(pager, want) ? 0 : -ENOSPC;
 }
 
 int pager_evict(struct pager *pager, struct object *object, uint32_t chunk)
@@ -465,6 +506,7 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk)
 	if (!object->mem->gpu->direct) {
 		t->host_slot = host_get(pager, object, chunk);
 		if (t->host_slot >= 0) {
+			pager->n_to_host++;
 			start_copy(t, GPU_COPY_OUT);
 		} else {
 			reclaim_host(pager);

@@ -26,6 +26,9 @@ struct pager_events {
 	void (*loaded)(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
 	/* EVICTING ended: ABSENT (0), or RESIDENT again with the bytes untouched. */
 	void (*evicted)(void *owner, struct object *object, uint32_t chunk, int res);
+	/* An ABSENT chunk's copy in the host tier was on its way to swap, so that nobody could load
+	 * the chunk (it was EVICTING). Now it is ABSENT again. */
+	void (*settled)(void *owner, struct object *object, uint32_t chunk);
 	/* Something became free: a transfer or a host slot. */
 	void (*ready)(void *owner);
 };
@@ -64,8 +67,13 @@ bool pager_has_room(const struct pager *pager, const struct object *object);
  * (nothing changed; ready comes). */
 int pager_load(struct pager *pager, struct object *object, uint32_t chunk);
 
-/* Would pager_evict() find a place for the content? Return: 0, -EAGAIN (later), -ENOSPC (swap is full). */
-int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk);
+/*
+ * Would pager_evict() find a place for the content? want: what room is made for, or NULL. A little of swap, and a
+ * slot of the host tier, are kept for exchanges: else what is there could not come back once they are full.
+ * Return: 0, -EAGAIN (later), -ENOSPC (there is no place).
+ */
+int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
+		    const struct chunk *want);
 
 /* A claimed chunk for which pager_may_evict() said 0. Return: 0 (dropped: ABSENT already, no event),
  * 1 (EVICTING; evicted comes later), or -EAGAIN or -ENOSPC (still RESIDENT: there is no place after all). */

@@ -61,6 +61,7 @@ void queue_forget(struct chunk_queue *queue, const struct object *object)
 static const struct pager_events pager_events = {
 	.loaded = pager_loaded,
 	.evicted = pager_evicted,
+	.settled = pager_settled,
 	.ready = pager_ready,
 };
 
@@ -470,19 +471,35 @@ void scheduler_object_drop_if_new(struct scheduler *s, struct object *object)
 		scheduler_object_drop(s, object);
 }
 
+/* Has the session opened this object more than once? Its share and its mappings are one. */
+static bool has_other_use(const struct scheduler_session *ss, const struct object *object,
+			  const struct use *than)
+{
+	const struct use *use;
+
+	list_for_each(use, &object->uses, in_object)
+		if (use != than && use->session == ss)
+			return true;
+	return false;
+}
+
 int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, struct object *object,
 			 struct use **out)
 {
 	struct use *use;
+	bool again;
 	int r;
 
 	use = use_new(object, ss, &ss->gpu_client);
 	if (!use)
 		return -ENOMEM;
+	again = has_other_use(ss, object, use);
 	/* By force: what is resident already must not keep a client out; it is reclaimed then. */
-	r = arbiter_share_join(s->arbiter, object->share, ss->id, true, NULL);
-	if (r < 0)
-		goto err_use;
+	if (!again) {
+		r = arbiter_share_join(s->arbiter, object->share, ss->id, true, NULL);
+		if (r < 0)
+			goto err_use;
+	}
 	use->policy = policy_user_new(object->policy, (uint32_t)ss->id, use);
 	if (!use->policy) {
 		r = -ENOMEM;
@@ -493,7 +510,8 @@ int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, stru
 	return 0;
 
 err_share:
-	arbiter_share_leave(s->arbiter, object->share, ss->id);
+	if (!again)
+		arbiter_share_leave(s->arbiter, object->share, ss->id);
 err_use:
 	use_free(use);
 	return r;
@@ -511,10 +529,13 @@ void scheduler_use_detach(struct scheduler *s, struct use *use)
 	for (; use->n_waiting; use->n_waiting--)
 		stall_end(s, ss, now);
 	list_del(&use->active);
-	if (ss->gpu_client)
-		gpu_client_forget(ss->gpu_client, object->mem);
 	policy_user_free(use->policy);
-	arbiter_share_leave(s->arbiter, object->share, ss->id);
+	/* With another use of the same session its mappings stay closed where they have to be. */
+	if (!has_other_use(ss, object, use)) {
+		if (ss->gpu_client)
+			gpu_client_forget(ss->gpu_client, object->mem);
+		arbiter_share_leave(s->arbiter, object->share, ss->id);
+	}
 	use_free(use);
 	if (!list_is_empty(&object->uses))
 		return;

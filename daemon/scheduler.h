@@ -51,9 +51,10 @@ struct scheduler_session {
 	uid_t uid;
 	int pidfd; /* or -1 */
 	struct list_node uses;
-	uint64_t active_ns; /* when it last asked or touched */
-	bool running;	    /* told to the arbiter */
-	uint32_t n_stalls;  /* waits that are open */
+	uint64_t active_ns;  /* when it last asked or touched */
+	bool running;	     /* told to the arbiter */
+	uint32_t n_stalls;   /* waits that are open */
+	uint32_t n_requests; /* layers that are waited for */
 	uint64_t stall_since_ns;
 	uint64_t stall_ns; /* time in which at least one wait was open */
 	uint64_t faults;

@@ -54,7 +54,8 @@ struct scheduler {
 	struct loop_op tick;
 	struct loop_op retry;
 	bool pumping;
-	bool blocked; /* a demand found no room */
+	bool blocked;		  /* a demand found no room */
+	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
 	uint64_t last_memory_check_ns;
 
 	uint64_t paged_in_bytes;
@@ -111,10 +112,12 @@ void refresh_evictable(struct object *object, uint32_t chunk);
 void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk);
 /* It cannot go now: look again in a moment. */
 void set_aside(struct scheduler *s, struct object *object, uint32_t chunk);
+/* Is all that cannot go only kept by a lack of swap? Then nothing will change that by itself. */
+bool only_swap_is_missing(struct scheduler *s);
 /*
  * Charge the chunk, evicting for it. want: on whose behalf, or NULL. Return: 0 (charged); -EAGAIN (wait for an
- * event or the retry timer); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change
- * that by itself).
+ * event or the retry timer); -EBUSY (the same, but only a group's own limit is in the way: others
+ * need not wait); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change that by itself).
  */
 int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
 	      bool is_demand);
@@ -133,6 +136,7 @@ void scheduler_pump(struct scheduler *s);
 void scheduler_tick_start(struct scheduler *s);
 void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
 void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res);
+void pager_settled(void *owner, struct object *object, uint32_t chunk);
 void pager_ready(void *owner);
 void scheduler_tick(struct loop_op *op, int res);
 void scheduler_retry(struct loop_op *op, int res);

@@ -53,14 +53,17 @@ void set_aside(struct scheduler *s, struct object *object, uint32_t chunk)
 	refresh_evictable(object, chunk);
 }
 
-/* Return: 0 (gone), 1 (on its way out), -EBUSY (cannot go now), -EAGAIN (later). */
-static int evict(struct scheduler *s, struct object *object, uint32_t chunk)
+/* want: what for, or NULL. Return: 0 (gone), 1 (on its way out), -EBUSY (cannot go now), -EAGAIN (later). */
+static int evict(struct scheduler *s, struct object *object, uint32_t chunk,
+		 const struct chunk *want)
 {
-	int r = pager_may_evict(s->pager, object, chunk);
+	int r = pager_may_evict(s->pager, object, chunk, want);
 
 	if (r == -EAGAIN)
 		return r;
-	if (r == 0)
+	if (r == -ENOSPC)
+		object->chunks[chunk].flags |= CHUNK_NO_PLACE;
+	else
 		r = object_claim_chunk(object, chunk);
 	if (r < 0) {
 		set_aside(s, object, chunk);
@@ -168,10 +171,6 @@ static int victim_in_group(struct scheduler *s, const struct arbiter_group *grou
 	return best.object ? 0 : -EAGAIN;
 }
 
-/*
- * Charge the chunk, evicting for it. Return: 0 (charged); -EAGAIN (wait for an event or the retry
- * timer); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change that by itself).
- */
 int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
 	      bool is_demand)
 {
@@ -191,7 +190,7 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 		if (refused == -EDQUOT) {
 			r = victim_in_group(s, &group, now, &ref);
 			if (r < 0)
-				return s->pinned.n || !pager_is_idle(s->pager) ? -EAGAIN : refused;
+				return s->pinned.n || !pager_is_idle(s->pager) ? -EBUSY : refused;
 			/* Ahead of need only for something that is needed later still. */
 			if (!is_demand && policy_next_use(ref.object->policy, ref.chunk, now) <=
 						  policy_next_use(object->policy, chunk, now))
@@ -208,11 +207,29 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 			ref.object = policy_object_owner(victim.obj);
 			ref.chunk = victim.chunk;
 		}
-		r = evict(s, ref.object, ref.chunk);
+		r = evict(s, ref.object, ref.chunk, &object->chunks[chunk]);
 		if (r == -EAGAIN || r == 1)
-			return -EAGAIN;
+			return refused == -EDQUOT ? -EBUSY : -EAGAIN;
 	}
 	return -EAGAIN;
+}
+
+bool only_swap_is_missing(struct scheduler *s)
+{
+	for (uint32_t i = 0; i < s->pinned.n; i++) {
+		const struct chunk_ref *ref = queue_at(&s->pinned, i);
+
+		if (!(ref->object->chunks[ref->chunk].flags & CHUNK_NO_PLACE))
+			return false;
+	}
+	return s->pinned.n > 0 && pager_is_idle(s->pager);
+}
+
+/* Pins count while the layer is there. One who waits for it has pinned it already, and keeps nothing. */
+static bool is_kept_by(const struct layer *layer)
+{
+	return residency_state(&layer->shadow) == RESIDENCY_RESIDENT &&
+	       residency_pins(layer_residency(layer)) != 0;
 }
 
 /* The client of a layer over this chunk that is pinned longest, if it must be asked to let go. */
@@ -231,7 +248,7 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 			struct layer *layer = &use->layers[use->chunk_layers[i]];
 			uint32_t slot = layer_slot(layer);
 
-			if (residency_pins(layer_residency(layer)) == 0 || layer->waiting)
+			if (!is_kept_by(layer))
 				continue;
 			if (now_ns - ref->since_ns >= timeout)
 				use->session->ops->fail(
@@ -249,8 +266,12 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 /* Chunks that were pinned: those that are free now may be evicted again. */
 void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 {
+	const struct chunk *want = NULL;
 	uint32_t n = s->pinned.n;
 
+	/* Does the first that waits want something back from swap? */
+	if (s->demands.n)
+		want = &queue_at(&s->demands, 0)->object->chunks[queue_at(&s->demands, 0)->chunk];
 	while (n-- > 0) {
 		struct chunk_ref ref = *queue_at(&s->pinned, 0);
 		struct chunk *c = &ref.object->chunks[ref.chunk];
@@ -265,16 +286,23 @@ void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 			     !pinned && i < use->chunk_first[ref.chunk + 1]; i++) {
 				const struct layer *layer = &use->layers[use->chunk_layers[i]];
 
-				pinned = residency_pins(layer_residency(layer)) != 0;
+				pinned = is_kept_by(layer);
 			}
 		}
 		if (pinned && c->state == CHUNK_RESIDENT) {
 			if (s->blocked)
 				revoke_pins(s, &ref, now_ns);
+			c->flags &= (uint8_t)~CHUNK_NO_PLACE;
 			queue_push(&s->pinned, &ref);
 			continue;
 		}
-		c->flags &= (uint8_t)~CHUNK_PINNED;
+		/* Not offered again for nothing: there may be others behind it that can go. */
+		if (c->flags & CHUNK_NO_PLACE && c->state == CHUNK_RESIDENT &&
+		    pager_may_evict(s->pager, ref.object, ref.chunk, want) == -ENOSPC) {
+			queue_push(&s->pinned, &ref);
+			continue;
+		}
+		c->flags &= (uint8_t) ~(CHUNK_PINNED | CHUNK_NO_PLACE);
 		refresh_evictable(ref.object, ref.chunk);
 	}
 }
@@ -285,7 +313,7 @@ uint64_t object_evict_all(struct scheduler *s, struct object *object)
 
 	for (uint32_t c = 0; c < object->mem->n_chunks; c++)
 		if (object->chunks[c].state == CHUNK_RESIDENT && !object->chunks[c].holds)
-			evict(s, object, c);
+			evict(s, object, c, NULL);
 	return before - object->resident_bytes;
 }
 
@@ -319,7 +347,7 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns)
 
 		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes)
 			if (victim_in_group(s, &over[i].group, now_ns, &ref) < 0 ||
-			    evict(s, ref.object, ref.chunk) == -EAGAIN)
+			    evict(s, ref.object, ref.chunk, NULL) == -EAGAIN)
 				break;
 	}
 }

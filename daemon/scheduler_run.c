@@ -14,6 +14,8 @@
 #define TICK_NS		100000000ull
 #define RETRY_NS	2000000ull
 #define MEMORY_CHECK_NS 1000000000ull
+/* Who waits longer for memory is mentioned in the log, this often. */
+#define SAY_WAITING_NS 5000000000ull
 /* Without any sign for so long a session counts as idle for `full` pressure. */
 #define IDLE_NS 1000000000ull
 /* A failed read that a thread stands at is tried again so often, so long after. */
@@ -59,7 +61,49 @@ static void arm_retry(struct scheduler *s, uint64_t in_ns)
 		loop_timer(s->loop, &s->retry, loop_now() + in_ns);
 }
 
-static void pump_demands(struct scheduler *s)
+/* To the end of the queue, to be looked at again in a moment. */
+static void put_off(struct scheduler *s, uint64_t in_ns)
+{
+	struct chunk_ref ref = *queue_at(&s->demands, 0);
+
+	queue_pop(&s->demands);
+	queue_push(&s->demands, &ref);
+	arm_retry(s, in_ns);
+}
+
+/* The only use that waits for the chunk; NULL if several do or none. */
+static struct use *only_waiting_use(const struct object *object, uint32_t chunk)
+{
+	struct use *use, *only = NULL;
+
+	list_for_each(use, &object->uses, in_object) {
+		bool waits = use_is_waiting(use, chunk);
+
+		for (uint32_t i = use->n_layers ? use->chunk_first[chunk] : 0;
+		     use->n_layers && !waits && i < use->chunk_first[chunk + 1]; i++)
+			waits = use->layers[use->chunk_layers[i]].waiting;
+		if (!waits)
+			continue;
+		if (only)
+			return NULL;
+		only = use;
+	}
+	return only;
+}
+
+/* Is the chunk's load to be left until another session of the same model has come near? */
+static bool is_held(const struct object *object, uint32_t chunk, uint64_t now_ns)
+{
+	struct use *use;
+
+	if (list_is_empty(&object->uses) || object->uses.next->next == &object->uses)
+		return false;
+	use = only_waiting_use(object, chunk);
+	return use && policy_should_wait(use->policy, chunk, now_ns);
+}
+
+/* Return: true if one waits for room on the device, so that nothing may be loaded ahead. */
+static bool pump_demands(struct scheduler *s)
 {
 	uint32_t n = s->demands.n;
 
@@ -77,20 +121,27 @@ static void pump_demands(struct scheduler *s)
 			continue;
 		}
 		if (ref.tries && loop_now() < ref.since_ns) {
-			queue_pop(&s->demands);
-			queue_push(&s->demands, &ref);
-			arm_retry(s, ref.since_ns - loop_now());
+			put_off(s, ref.since_ns - loop_now());
+			continue;
+		}
+		if (!wish && is_held(ref.object, ref.chunk, loop_now())) {
+			put_off(s, RETRY_NS);
 			continue;
 		}
 		if (!pager_has_room(s->pager, ref.object))
-			return;
+			return false;
 		r = make_room(s, ref.object, ref.chunk, wanting_use(ref.object, ref.chunk), !wish);
 		if (r == 0)
 			r = start_load(s, ref.object, ref.chunk);
-		if (r == -EAGAIN && wish) {
+		if ((r == -EAGAIN || r == -EBUSY) && wish) {
 			/* A wish is no promise. */
 			c->flags &= (uint8_t) ~(CHUNK_QUEUED | CHUNK_PREFETCH);
 			queue_pop(&s->demands);
+			continue;
+		}
+		if (r == -EBUSY) {
+			s->blocked = true;
+			put_off(s, RETRY_NS);
 			continue;
 		}
 		if (r == -EAGAIN) {
@@ -98,7 +149,7 @@ static void pump_demands(struct scheduler *s)
 			if (pager_is_idle(s->pager) && park_youngest(s))
 				continue;
 			arm_retry(s, RETRY_NS);
-			return;
+			return true;
 		}
 		c->flags &= (uint8_t)~CHUNK_QUEUED;
 		queue_pop(&s->demands);
@@ -109,6 +160,7 @@ static void pump_demands(struct scheduler *s)
 			refuse_chunk(s, ref.object, ref.chunk, r);
 		}
 	}
+	return false;
 }
 
 static void pump_prefetch(struct scheduler *s)
@@ -119,25 +171,27 @@ static void pump_prefetch(struct scheduler *s)
 	while (!list_is_empty(&s->active)) {
 		struct use *use = list_first(&s->active, struct use, active);
 		size_t n = policy_prefetch(use->policy, now, chunks, PREFETCH_BATCH);
-		size_t started = 0;
+		bool started = false, refused = false;
 
-		for (; started < n; started++) {
+		for (size_t i = 0; i < n && !refused; i++) {
 			struct object *object = use->object;
 			int r;
 
 			if (!pager_has_room(s->pager, object))
 				return;
-			if (object->chunks[chunks[started]].state != CHUNK_ABSENT)
+			/* On its way from the host tier to swap: the policy knows it as absent. */
+			if (object->chunks[chunks[i]].state != CHUNK_ABSENT)
 				continue;
-			r = make_room(s, object, chunks[started], use, false);
+			r = make_room(s, object, chunks[i], use, false);
 			if (r == 0)
-				r = start_load(s, object, chunks[started]);
-			if (r < 0)
-				break;
-			object->chunks[chunks[started]].flags |= CHUNK_PREFETCH;
+				r = start_load(s, object, chunks[i]);
+			if (r == 0)
+				object->chunks[chunks[i]].flags |= CHUNK_PREFETCH;
+			started |= r == 0;
+			refused = r < 0;
 		}
 		/* In turn; and off the list when there is nothing to do for it until it moves. */
-		if (started < n || n == 0)
+		if (refused || !started)
 			list_del(&use->active);
 		else
 			list_move_tail(&use->active, &s->active);
@@ -149,8 +203,7 @@ void scheduler_pump(struct scheduler *s)
 	if (s->pumping)
 		return;
 	s->pumping = true;
-	pump_demands(s);
-	if (!s->blocked)
+	if (!pump_demands(s))
 		pump_prefetch(s);
 	s->pumping = false;
 }
@@ -253,6 +306,15 @@ void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res)
 	free_if_dead(s, object);
 }
 
+void pager_settled(void *owner, struct object *object, uint32_t chunk)
+{
+	struct scheduler *s = owner;
+
+	if (is_wanted(object, chunk))
+		demand(s, object, chunk, loop_now());
+	free_if_dead(s, object);
+}
+
 void pager_ready(void *owner)
 {
 	struct scheduler *s = owner;
@@ -267,6 +329,24 @@ void scheduler_retry(struct loop_op *op, int res)
 	(void)res;
 	recheck_pinned(s, loop_now());
 	scheduler_pump(s);
+}
+
+/* A thread cannot be refused memory, only kept waiting: not in silence. */
+static void say_who_waits(struct scheduler *s, uint64_t now_ns)
+{
+	uint64_t since_ns = now_ns;
+
+	for (uint32_t i = 0; i < s->demands.n; i++)
+		if (queue_at(&s->demands, i)->since_ns < since_ns)
+			since_ns = queue_at(&s->demands, i)->since_ns;
+	if (now_ns - since_ns < SAY_WAITING_NS || now_ns - s->said_waiting_ns < SAY_WAITING_NS)
+		return;
+	s->said_waiting_ns = now_ns;
+	log_warn("%u loads wait for memory, one for %llu s: %s", s->demands.n,
+		 (unsigned long long)((now_ns - since_ns) / 1000000000u),
+		 only_swap_is_missing(s) ? "buffers fill it, and swap has no room for them" :
+		 s->pinned.n		 ? "clients hold pins on what could go" :
+					   "limits protect what could go, or the disk is slow");
 }
 
 static void free_unused(struct scheduler *s, uint64_t now_ns)
@@ -299,6 +379,7 @@ void scheduler_tick(struct loop_op *op, int res)
 	}
 	recheck_pinned(s, now);
 	time_out_waits(s, now);
+	say_who_waits(s, now);
 	reclaim_over(s, now);
 	free_unused(s, now);
 	if (now - s->last_memory_check_ns > MEMORY_CHECK_NS) {

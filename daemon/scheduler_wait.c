@@ -18,6 +18,9 @@
 #include "daemon/log.h"
 #include "daemon/scheduler_private.h"
 
+/* How long a layer waits for room that only swap could make. */
+#define NO_SWAP_NS 2000000000ull
+
 void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
 {
 	ss->active_ns = now_ns;
@@ -119,11 +122,16 @@ static void refresh(struct scheduler *s, struct object *object, uint32_t chunk, 
 
 static uint64_t layer_bytes(const struct layer *layer)
 {
+	const struct gpu_object *mem = layer->use->object->mem;
 	uint64_t n = 0;
 
-	for (uint32_t j = 0; j < layer->n_runs; j++)
-		n += layer->use->runs[layer->first_run + j].n;
-	return n * layer->use->object->mem->chunk_bytes;
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &layer->use->runs[layer->first_run + j];
+
+		n += (uint64_t)(run->n - 1) * mem->chunk_bytes +
+		     gpu_chunk_len(mem, run->first + run->n - 1);
+	}
+	return n;
 }
 
 /* Under pressure the first use of a layer that was loaded shall be told: it is the reading position. */
@@ -162,6 +170,7 @@ void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 	}
 	layer->waiting = false;
 	layer->parked = false;
+	layer->use->session->n_requests--;
 	stall_end(s, layer->use->session, loop_now());
 	unpark(s);
 }
@@ -193,10 +202,11 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	if (residency_state(&layer->shadow) != RESIDENCY_LOADING)
 		residency_begin_load(layer_residency(layer), &layer->shadow);
 	if (layer_bytes(layer) > s->gpu->budget_bytes) {
-		layer_fail(layer, -ENOSPC);
+		layer_fail(layer, -ENOMEM);
 		return;
 	}
 	layer->waiting = true;
+	ss->n_requests++;
 	layer->since_ns = now;
 	list_add_tail(&layer->node, &s->waiting);
 	layer_hold(layer);
@@ -370,13 +380,19 @@ void time_out_waits(struct scheduler *s, uint64_t now_ns)
 	uint64_t timeout = s->config->limits.wait_timeout;
 	struct list_node *lists[] = { &s->waiting, &s->parked };
 	struct layer *layer, *tmp;
+	int error = -ETIMEDOUT;
 
+	/* Waiting makes no room in a full swap file; but a buffer may be freed, so not at once. */
+	if (s->blocked && only_swap_is_missing(s)) {
+		timeout = timeout && timeout < NO_SWAP_NS ? timeout : NO_SWAP_NS;
+		error = -ENOSPC;
+	}
 	if (!timeout)
 		return;
 	for (int i = 0; i < 2; i++)
 		list_for_each_safe(layer, tmp, lists[i], node)
 			if (now_ns - layer->since_ns > timeout) {
-				refuse_layer(s, layer, -ETIMEDOUT);
+				refuse_layer(s, layer, error);
 				/* Others may have moved between the lists: the rest next time. */
 				return;
 			}

@@ -465,7 +465,11 @@ void session_slot_message(struct session *session, const struct vram_msg_hdr *hd
 		session_fail(session, -EPROTO, "a slot that does not exist");
 		return;
 	}
-	if (hdr->type == VRAM_MSG_ACQUIRE)
+	if (hdr->type == VRAM_MSG_ACQUIRE && !layer->waiting &&
+	    session->ss.n_requests >= scheduler_config(session->scheduler)->limits.max_requests)
+		session_fail(session, -E2BIG,
+			     "more requests in flight than limits.max_requests allows a session");
+	else if (hdr->type == VRAM_MSG_ACQUIRE)
 		scheduler_acquire(session->scheduler, layer);
 	else if (hdr->type == VRAM_MSG_CANCEL)
 		scheduler_cancel(session->scheduler, layer);

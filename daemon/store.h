@@ -93,6 +93,8 @@ int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t s
 struct swap *swap_free(struct swap *swap);
 uint64_t swap_size(const struct swap *swap);
 uint64_t swap_used(const struct swap *swap);
+uint32_t swap_slot_count(const struct swap *swap);
+uint32_t swap_used_count(const struct swap *swap);
 /* Return: a slot, or -ENOSPC. */
 int64_t swap_slot_get(struct swap *swap);
 void swap_slot_put(struct swap *swap, uint32_t slot);

@@ -121,6 +121,16 @@ uint64_t swap_used(const struct swap *swap)
 	return (uint64_t)swap->n_used * swap->slot_bytes;
 }
 
+uint32_t swap_slot_count(const struct swap *swap)
+{
+	return swap->n_slots;
+}
+
+uint32_t swap_used_count(const struct swap *swap)
+{
+	return swap->n_used;
+}
+
 int64_t swap_slot_get(struct swap *swap)
 {
 	for (uint32_t i = 0; i < swap->n_slots; i++) {
