@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 """What the programs say about themselves, their manual pages, the completion and the packaged
-configuration
-agree: each option, command, setting and default stands everywhere or nowhere."""
+configuration agree: each option, command, setting and default stands everywhere or nowhere."""
 
 import os
 import re

@@ -24,7 +24,8 @@ NOBODY = 65534
 
 
 def public_dir(test):
-    """A folder that other users reach, too; TEST_TMP is below one that they do not. It goes with the test."""
+    """A folder that other users reach, too; TEST_TMP is below one that they do not. It goes with
+    the test."""
     folder = tempfile.mkdtemp(prefix="vram-public-")
     os.chmod(folder, 0o755)
     test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
@@ -41,12 +42,23 @@ class Vramd:
         self.dir = folder or os.path.join(TMP, f"run{Vramd.count}")
         os.makedirs(self.dir, mode=0o700, exist_ok=True)
         self.socket = os.path.join(self.dir, "vramd", "vramd.sock")
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, XDG_STATE_HOME=self.dir, XDG_CONFIG_HOME=self.dir,
-                        **(env or {}))
+        self.env = dict(
+            os.environ,
+            XDG_RUNTIME_DIR=self.dir,
+            XDG_STATE_HOME=self.dir,
+            XDG_CONFIG_HOME=self.dir,
+            **(env or {}),
+        )
         mode = ["--user"] if user else ["--socket", self.socket]
         self.log_file = open(os.path.join(self.dir, f"log{Vramd.count}"), "w+b")
-        self.process = subprocess.Popen([*wrapper, VRAMD, *mode, "--budget", "64M", *args], env=self.env,
-                                        stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file, **popen)
+        self.process = subprocess.Popen(
+            [*wrapper, VRAMD, *mode, "--budget", "64M", *args],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log_file,
+            stderr=self.log_file,
+            **popen,
+        )
         if wait:
             self.wait_for("listening on")
 
@@ -81,8 +93,15 @@ class Vramd:
 
 def run(*args, **env):
     env = {**os.environ, "XDG_RUNTIME_DIR": TMP, "XDG_CONFIG_HOME": TMP, **env}
-    return subprocess.run([VRAMD, *args], env=env, capture_output=True, text=True, timeout=60,
-                          stdin=subprocess.DEVNULL, check=False)
+    return subprocess.run(
+        [VRAMD, *args],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
 
 
 class Starting(unittest.TestCase):
@@ -90,7 +109,10 @@ class Starting(unittest.TestCase):
         with Vramd() as first:
             second = run("--user", XDG_RUNTIME_DIR=first.dir)
             self.assertEqual(second.returncode, 1)
-            self.assertIn(f"another vramd listens on {first.socket} already, pid {first.process.pid}", second.stderr)
+            self.assertIn(
+                f"another vramd listens on {first.socket} already, pid {first.process.pid}",
+                second.stderr,
+            )
             self.assertEqual(first.status()["pid"], first.process.pid)
 
     def test_many_at_once_one_wins(self):
@@ -122,7 +144,9 @@ class Starting(unittest.TestCase):
             f.write("[device]\nbudget = 1G\n\n[limits]\nmax_sessions = many\n")
         done = run("--user", "-c", path)
         self.assertEqual(done.returncode, 2)
-        self.assertEqual(done.stderr, f"vramd: {path}:5: limits.max_sessions: 'many' is not a whole number\n")
+        self.assertEqual(
+            done.stderr, f"vramd: {path}:5: limits.max_sessions: 'many' is not a whole number\n"
+        )
         self.assertFalse(os.path.exists(os.path.join(TMP, "vramd", "vramd.sock")))
 
     def test_wrong_command_line(self):
@@ -141,9 +165,22 @@ class Starting(unittest.TestCase):
         if os.geteuid() != 0:
             done = run("--socket", "/run/vramd-test-nobody/vramd.sock")
         elif shutil.which("setpriv"):
-            done = subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", VRAMD, "--socket",
-                                   "/run/vramd-test-nobody/vramd.sock", "--budget", "8M"],
-                                  capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                [
+                    "setpriv",
+                    f"--reuid={NOBODY}",
+                    "--clear-groups",
+                    VRAMD,
+                    "--socket",
+                    "/run/vramd-test-nobody/vramd.sock",
+                    "--budget",
+                    "8M",
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             if "setpriv" in done.stderr:
                 self.skipTest("the build folder cannot be read by other users")
         else:
@@ -268,7 +305,9 @@ class Rights(unittest.TestCase):
         with Vramd(user=False) as vramd:
             status = self.status_of(vramd)
             self.assertEqual(int(status["CapEff"], 16) & ~(dac_read_search | kill | ipc_lock), 0)
-            self.assertEqual(int(status["CapEff"], 16) & (dac_read_search | kill), dac_read_search | kill)
+            self.assertEqual(
+                int(status["CapEff"], 16) & (dac_read_search | kill), dac_read_search | kill
+            )
             self.assertEqual(int(status["CapBnd"], 16), 0)
             self.assertEqual(status["NoNewPrivs"], "1")
 
@@ -317,15 +356,24 @@ class LettingIn(unittest.TestCase):
 
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
     def test_limit_of_a_user(self):
-        with Vramd("--set", "limits.max_sessions_per_user=2", user=False, folder=public_dir(self)) as vramd:
-            script = (f"import sys; sys.path.insert(0, {os.path.dirname(vram_wire.__file__)!r})\n"
-                      "import vram_wire\n"
-                      f"path = {vramd.socket!r}\n"
-                      "held = [vram_wire.Client(path) for _ in range(2)]\n"
-                      "assert [c.hello()[2] for c in held] == [0, 0]\n"
-                      "print(vram_wire.text(vram_wire.Client(path).receive()[3]))\n")
-            done = subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", sys.executable, "-c", script],
-                                  capture_output=True, text=True, timeout=60, check=False)
+        with Vramd(
+            "--set", "limits.max_sessions_per_user=2", user=False, folder=public_dir(self)
+        ) as vramd:
+            script = (
+                f"import sys; sys.path.insert(0, {os.path.dirname(vram_wire.__file__)!r})\n"
+                "import vram_wire\n"
+                f"path = {vramd.socket!r}\n"
+                "held = [vram_wire.Client(path) for _ in range(2)]\n"
+                "assert [c.hello()[2] for c in held] == [0, 0]\n"
+                "print(vram_wire.text(vram_wire.Client(path).receive()[3]))\n"
+            )
+            done = subprocess.run(
+                ["setpriv", f"--reuid={NOBODY}", "--clear-groups", sys.executable, "-c", script],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             if "ModuleNotFoundError" in done.stderr or "PermissionError" in done.stderr:
                 self.skipTest("the source folder cannot be read by other users")
             self.assertEqual(done.returncode, 0, done)
@@ -374,24 +422,51 @@ class Administration(unittest.TestCase):
 
     def test_refused(self):
         wrong = [
-            (b"xx", "EBADMSG"), (b"{}", "EBADMSG"), (b"[]", "EBADMSG"), (b'{"command": 7}', "EBADMSG"),
-            (b'{"command":"status","command":"status"}', "EBADMSG"), (b'{"command":"status"', "EBADMSG"),
-            (b'{"command":"st\x00atus"}', "EBADMSG"), (b'\xff\xfe', "EBADMSG"), (b"[" * 60000, "EBADMSG"),
-            ({"command": "nope"}, "EOPNOTSUPP"), ({"command": "status", "x": 1}, "EINVAL"),
-            ({"command": "limit_set"}, "EINVAL"), ({"command": "limit_set", "subject": "user:0"}, "EINVAL"),
+            (b"xx", "EBADMSG"),
+            (b"{}", "EBADMSG"),
+            (b"[]", "EBADMSG"),
+            (b'{"command": 7}', "EBADMSG"),
+            (b'{"command":"status","command":"status"}', "EBADMSG"),
+            (b'{"command":"status"', "EBADMSG"),
+            (b'{"command":"st\x00atus"}', "EBADMSG"),
+            (b"\xff\xfe", "EBADMSG"),
+            (b"[" * 60000, "EBADMSG"),
+            ({"command": "nope"}, "EOPNOTSUPP"),
+            ({"command": "status", "x": 1}, "EINVAL"),
+            ({"command": "limit_set"}, "EINVAL"),
+            ({"command": "limit_set", "subject": "user:0"}, "EINVAL"),
             ({"command": "limit_set", "subject": "user:0", "settings": []}, "EINVAL"),
             ({"command": "limit_set", "subject": "user:0", "settings": {"a": 1}}, "EINVAL"),
             ({"command": "limit_set", "subject": "user:0", "settings": [7]}, "EINVAL"),
-            ({"command": "limit_set", "subject": "user:0", "settings": ["vram.max=1G"] * 65}, "EINVAL"),
-            ({"command": "limit_set", "subject": "user:0", "settings": ["vram.weight=0"]}, "ERANGE"),
-            ({"command": "limit_set", "subject": "user:0", "settings": ["dev7.vram.max=1G"]}, "ENOENT"),
-            ({"command": "limit_set", "subject": "user:root", "settings": ["vram.max=1G"]}, "EINVAL"),
-            ({"command": "limit_set", "subject": "session:999999", "settings": ["vram.max=1G"]}, "ENOENT"),
-            ({"command": "limit_set", "subject": "cgroup:/x", "settings": ["vram.max=1G"]}, "EOPNOTSUPP"),
+            (
+                {"command": "limit_set", "subject": "user:0", "settings": ["vram.max=1G"] * 65},
+                "EINVAL",
+            ),
+            (
+                {"command": "limit_set", "subject": "user:0", "settings": ["vram.weight=0"]},
+                "ERANGE",
+            ),
+            (
+                {"command": "limit_set", "subject": "user:0", "settings": ["dev7.vram.max=1G"]},
+                "ENOENT",
+            ),
+            (
+                {"command": "limit_set", "subject": "user:root", "settings": ["vram.max=1G"]},
+                "EINVAL",
+            ),
+            (
+                {"command": "limit_set", "subject": "session:999999", "settings": ["vram.max=1G"]},
+                "ENOENT",
+            ),
+            (
+                {"command": "limit_set", "subject": "cgroup:/x", "settings": ["vram.max=1G"]},
+                "EOPNOTSUPP",
+            ),
             ({"command": "limit_set", "subject": "nobody", "settings": ["vram.max=1G"]}, "EINVAL"),
             ({"command": "limit_show", "subject": "session:999999"}, "ENOENT"),
             ({"command": "limit_show", "subject": "user:4242"}, "ENOENT"),
-            ({"command": "evict"}, "EINVAL"), ({"command": "evict", "all": False}, "EINVAL"),
+            ({"command": "evict"}, "EINVAL"),
+            ({"command": "evict", "all": False}, "EINVAL"),
             ({"command": "evict", "all": True, "model": "x"}, "EINVAL"),
             ({"command": "evict", "model": "no such model"}, "ENOENT"),
         ]
@@ -401,8 +476,10 @@ class Administration(unittest.TestCase):
             self.assertEqual(answer.get("errno"), wanted, (request, answer))
             self.assertTrue(answer["error"], request)
         after = self.ask({"command": "limit_show"})
-        self.assertEqual([r for r in before["limits"] if not r["subject"].startswith("session")],
-                         [r for r in after["limits"] if not r["subject"].startswith("session")])
+        self.assertEqual(
+            [r for r in before["limits"] if not r["subject"].startswith("session")],
+            [r for r in after["limits"] if not r["subject"].startswith("session")],
+        )
 
     def test_not_in_a_clients_session(self):
         with vram_wire.Client(self.vramd.socket) as client:
@@ -431,12 +508,22 @@ class Administration(unittest.TestCase):
 
     def test_limits_take_and_go(self):
         subject = {"subject": f"user:{4243}"}
-        self.assertEqual(self.ask({"command": "limit_set", **subject, "settings": ["vram.max=32M", "vram.weight=7"]}),
-                         {"settings": 2})
+        self.assertEqual(
+            self.ask(
+                {"command": "limit_set", **subject, "settings": ["vram.max=32M", "vram.weight=7"]}
+            ),
+            {"settings": 2},
+        )
         row = self.ask({"command": "limit_show", **subject})["limits"][0]
         self.assertEqual((row["max"], row["weight"], row["high"]), (32 << 20, 7, "max"))
         self.assertEqual(sorted(row["set"]), ["max", "weight"])
-        self.ask({"command": "limit_set", **subject, "settings": ["vram.max=default", "vram.weight=default"]})
+        self.ask(
+            {
+                "command": "limit_set",
+                **subject,
+                "settings": ["vram.max=default", "vram.weight=default"],
+            }
+        )
         self.assertEqual(self.ask({"command": "limit_show", **subject}).get("errno"), "ENOENT")
 
 
