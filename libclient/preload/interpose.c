@@ -204,6 +204,75 @@ PUBLIC int munlock(const void *addr, size_t length)
 	return lock_rest(SYS_munlock, addr, length, 0);
 }
 
+/* ---- closing ---------------------------------------------------------------------- */
+
+/*
+ * Programs that turn into daemons close every descriptor there may be. Without the userfaultfd the mappings would read
+ * zeros: ours are not open, as far as the program is concerned.
+ */
+#define GUARDED 4
+
+/* Sorted; -1 for what is not there. */
+static void guarded_fds(int fds[GUARDED])
+{
+	struct vram_client *client = atomic_load_explicit(&shim.client, memory_order_acquire);
+
+	for (int i = 0; i < GUARDED; i++)
+		fds[i] = -1;
+	if (!client || shim_busy)
+		return;
+	fds[0] = client->uffd;
+	fds[1] = client->sock;
+	fds[2] = client->epoll_fd;
+	fds[3] = client->watch_stop_fd;
+	for (int i = 1; i < GUARDED; i++)
+		for (int k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
+			int t = fds[k];
+
+			fds[k] = fds[k - 1];
+			fds[k - 1] = t;
+		}
+}
+
+PUBLIC int close(int fd)
+{
+	int fds[GUARDED];
+
+	guarded_fds(fds);
+	for (int i = 0; fd >= 0 && i < GUARDED; i++) {
+		if (fds[i] == fd) {
+			errno = EBADF;
+			return -1;
+		}
+	}
+	return (int)syscall(SYS_close, fd);
+}
+
+PUBLIC int close_range(unsigned int first, unsigned int last, int flags)
+{
+	int fds[GUARDED];
+
+	guarded_fds(fds);
+	/* Close-on-exec is what they are anyway. */
+	for (int i = 0; !(flags & CLOSE_RANGE_CLOEXEC) && i < GUARDED; i++) {
+		unsigned int fd = (unsigned int)fds[i];
+
+		if (fds[i] < 0 || fd < first || fd > last)
+			continue;
+		if (fd > first && syscall(SYS_close_range, first, fd - 1, flags) < 0)
+			return -1;
+		if (fd == last)
+			return 0;
+		first = fd + 1;
+	}
+	return (int)syscall(SYS_close_range, first, last, flags);
+}
+
+PUBLIC void closefrom(int first)
+{
+	close_range(first < 0 ? 0 : (unsigned int)first, ~0u, 0);
+}
+
 /* ---- opening ---------------------------------------------------------------------- */
 
 static int noted(int fd)

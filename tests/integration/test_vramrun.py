@@ -5,6 +5,7 @@
 import ctypes
 import mmap
 import os
+import re
 import shutil
 import signal
 import stat
@@ -193,6 +194,26 @@ def child_restart(fd):
     print(f"rounds {rounds}", flush=True)
 
 
+def child_close_all(fd):
+    """As a program does that becomes a daemon; what it has opened itself is closed, what is ours is not."""
+    p = map_model(fd)
+    expect("before", wrong(p, 0, 64), 0)
+    low = os.open("/dev/null", os.O_RDONLY)
+    for n in range(3, 300):
+        if n != fd:
+            libc.close(n)
+    try:
+        os.fstat(low)
+        expect("its own is closed", False, True)
+    except OSError:
+        pass
+    expect("after close", wrong(p, 0, MODEL // 4096), 0)
+    libc.closefrom(3)
+    expect("after closefrom", wrong(p, 0, MODEL // 4096), 0)
+    expect("close_range", libc.close_range(3, 4000, 0), 0)
+    expect("after close_range", wrong(p, 0, MODEL // 4096), 0)
+
+
 def child_plain(fd):
     p = map_model(fd)
     expect("served", is_ours(p), False)
@@ -254,7 +275,7 @@ def passed(what, done, words=()):
 
 
 def test_models(w):
-    for what in ("read", "lock", "fragments", "fork"):
+    for what in ("read", "lock", "fragments", "close_all", "fork"):
         done = w.run(what)
         passed(f"{what}: right bytes, silent", done)
         check(f"{what}: nothing on stderr", done.stderr == "", done.stderr)
@@ -288,6 +309,11 @@ def test_transparent(w):
     check("usage", w.raw([]).returncode == 2 and w.raw(["echo"], ["--nonsense"]).returncode == 2)
     done = w.raw([], ["--help"])
     check("help", done.returncode == 0 and done.stdout.startswith("Usage: vramrun"), done.stderr)
+    options = set(re.findall(r"--[a-z]+", done.stdout.split("\n\n")[1]))
+    for path in ("docs/man/vramrun.1", "packaging/completion/vramrun"):
+        with open(os.path.join(HERE, "..", "..", path), encoding="utf-8") as f:
+            text = f.read().replace("\\-", "-")
+        check(f"options of {path}", len(options) == 8 and all(o in text for o in options), options)
     check("version", w.raw([], ["--version"]).stdout.startswith("vramrun "))
     # A child of a shell is served too.
     done = w.raw(["sh", "-c", f"{PATH}={w.model} {sys.executable} {os.path.abspath(__file__)} child read"])
