@@ -339,6 +339,10 @@ void session_object_close(struct session *session, const struct vram_msg_hdr *hd
 {
 	struct use *use = find_use(session, msg->object);
 
+	if (msg->pad) {
+		session_fail(session, -EPROTO, "padding that is not zero");
+		return;
+	}
 	if (!use) {
 		session_refuse(session, hdr, -ENOENT, "no such object");
 		return;
@@ -426,7 +430,11 @@ void session_map(struct session *session, const struct vram_msg_hdr *hdr,
 	struct use *use = find_use(session, msg->object);
 	int r;
 
-	if (!use || !session->ss.gpu_client || msg->pad) {
+	if (msg->pad) {
+		session_fail(session, -EPROTO, "padding that is not zero");
+		return;
+	}
+	if (!use || !session->ss.gpu_client) {
 		session_refuse(session, hdr, use ? -EINVAL : -ENOENT,
 			       use ? "MAP needs a userfaultfd first" : "no such object");
 		return;
@@ -446,6 +454,10 @@ void session_unmap(struct session *session, const struct vram_msg_hdr *hdr,
 {
 	struct use *use = find_use(session, msg->object);
 
+	if (msg->pad) {
+		session_fail(session, -EPROTO, "padding that is not zero");
+		return;
+	}
 	if (!use || !session->ss.gpu_client) {
 		session_refuse(session, hdr, -ENOENT, "no such object or mapping");
 		return;

@@ -47,6 +47,24 @@ static int open_nameless(const char *dir, bool direct)
 	return fd;
 }
 
+/* As mkdir -p, 0700. Return: 0 or -errno. */
+static int make_dirs(const char *dir)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	for (char *at = path + 1; *at; at++) {
+		if (*at != '/')
+			continue;
+		*at = '\0';
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return -errno;
+		*at = '/';
+	}
+	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
 int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t size_bytes,
 	     uint32_t slot_bytes)
 {
@@ -68,8 +86,8 @@ int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t s
 		r = -ENOMEM;
 		goto err_free;
 	}
-	if (mkdir(dir, 0700) && errno != EEXIST) {
-		r = -errno;
+	r = make_dirs(dir);
+	if (r < 0) {
 		log_error("swap.path: cannot make %s: %s", dir, strerror(-r));
 		goto err_free;
 	}

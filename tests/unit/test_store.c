@@ -259,6 +259,7 @@ END_TEST
 
 START_TEST(swap_leaves_no_name)
 {
+	char nested[128];
 	struct swap *swap;
 
 	open_store(NULL, true);
@@ -268,6 +269,13 @@ START_TEST(swap_leaves_no_name)
 	swap_free(swap);
 	ck_assert_int_eq(mkdir(dir, 0700), 0);
 	ck_assert_int_eq(swap_new(&swap, store, dir, 0, SLOT), -EINVAL);
+	/* Directories on the way are made. */
+	snprintf(nested, sizeof(nested), "%s/a/b", dir);
+	ck_assert_int_eq(swap_new(&swap, store, nested, 2 * SLOT, SLOT), 0);
+	swap_free(swap);
+	ck_assert_int_eq(rmdir(nested), 0);
+	nested[strlen(nested) - 2] = '\0';
+	ck_assert_int_eq(rmdir(nested), 0);
 	/* More than any disk has. */
 	ck_assert_int_lt(swap_new(&swap, store, dir, 1ull << 48, SLOT), 0);
 }
