@@ -187,6 +187,7 @@ void policy_user_free(struct policy_user *user)
 	obj->users[user->in_obj] = obj->users[--obj->n_users];
 	obj->users[user->in_obj]->in_obj = user->in_obj;
 	tenant_put(obj->p, user->tenant);
+	obj->level_stale = true;
 	victim_dirty(obj);
 	obj->p->memory_bytes -= sizeof(*user);
 	free(user);
@@ -199,7 +200,6 @@ void *policy_user_owner(const struct policy_user *user)
 
 void policy_resident(struct policy_object *obj, uint32_t chunk, bool resident)
 {
-	bool waited = false;
 	uint8_t f;
 
 	if (chunk >= obj->n)
@@ -217,9 +217,9 @@ void policy_resident(struct policy_object *obj, uint32_t chunk, bool resident)
 		order_set_flags(obj, chunk, f);
 		return;
 	}
-	for (uint32_t i = 0; i < obj->n_users; i++)
-		waited |= user_waits_for(obj->users[i], chunk);
-	order_set_flags(obj, chunk, f | CHUNK_RESIDENT | CHUNK_YOUNG | (waited ? 0 : CHUNK_FRESH));
+	order_set_flags(obj, chunk,
+			f | CHUNK_RESIDENT | CHUNK_YOUNG |
+				(user_waits_for(obj, chunk) ? 0 : CHUNK_FRESH));
 }
 
 void policy_evictable(struct policy_object *obj, uint32_t chunk, bool evictable)

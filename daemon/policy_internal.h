@@ -8,6 +8,7 @@
 
 #define POLICY_IDLE_SAMPLES 32u
 #define POLICY_WAITED	    16u
+#define POLICY_WANTED	    32u
 #define POLICY_LANES	    16u
 
 /* Flags of a chunk. */
@@ -126,6 +127,7 @@ struct policy_object {
 	uint32_t sample;	     /* which of many users the next candidate is computed from */
 	uint32_t n_touches, n_jumps; /* decaying: how well the order predicts */
 
+	uint32_t wanted[POLICY_WANTED]; /* absent chunks that were faulted on, + 1, by chunk */
 	struct policy_user **users;
 	uint32_t n_users, cap_users;
 	uint64_t share_bytes; /* charged to each of its tenants */
@@ -139,7 +141,8 @@ struct policy_object {
 	struct policy_victim farthest; /* farthest next use */
 	struct policy_victim even;     /* the one that keeps the holes spread */
 	uint64_t cand_key;
-	enum policy_level level;
+	enum policy_level tenants_level; /* of the most protected tenant, unless stale */
+	bool level_stale;
 	uint32_t heap_index;	      /* UINT32_MAX: in none */
 	enum policy_level heap_level; /* the heap it is in */
 
@@ -198,8 +201,8 @@ void user_find_wire(struct policy_user *user);
 void user_set_idle(struct policy_user *user, uint64_t since_ns);
 void user_infer_idle(struct policy_user *user, uint64_t now_ns);
 void user_init(struct policy_user *user);
-/* Whether it faulted on the chunk, once for each fault. */
-bool user_waits_for(struct policy_user *user, uint32_t chunk);
+/* Whether anybody faulted on the chunk; said once. */
+bool user_waits_for(struct policy_object *obj, uint32_t chunk);
 /* Ends the oldest such protection. Return: false if there is none. */
 bool user_drop_waited(struct policy_user *user);
 double user_pace(const struct policy_user *user);
@@ -225,15 +228,14 @@ void tenant_put(struct policy *p, struct policy_tenant *t);
 int tenant_attach(struct policy_user *user);
 void tenant_detach(struct policy_user *user);
 void tenant_update_idle(struct policy *p, struct policy_tenant *t);
-void quota_charge(struct policy_object *obj);
+void quota_charge(struct policy_object *obj, bool exactly);
 void quota_recompute(struct policy *p);
 void quota_level(struct policy *p, struct policy_tenant *t);
-enum policy_level quota_object_level(const struct policy_object *obj);
+enum policy_level quota_object_level(struct policy_object *obj);
 
 /* policy_victim.c: candidates and the heaps over them. */
 void victim_dirty(struct policy_object *obj);  /* something changed: look at it again */
 void victim_forget(struct policy_object *obj); /* it goes away */
-void victim_file(struct policy_object *obj);   /* its level may have changed */
 int victim_reserve(struct policy *p, uint32_t n_objects);
 void victim_deinit(struct policy *p);
 

@@ -22,6 +22,7 @@
 
 #define WEIGHT_DEFAULT 100u
 #define HASH_MIN       64u
+#define TENANTS_MANY   8u
 
 static struct policy_tenant **bucket(const struct policy *p, uint32_t id)
 {
@@ -107,7 +108,8 @@ static void set_n_tenants(struct policy_object *obj, uint32_t n)
 {
 	obj->n_tenants = n;
 	obj->p->quotas_dirty = true;
-	quota_charge(obj);
+	obj->level_stale = true;
+	quota_charge(obj, true);
 	victim_dirty(obj);
 }
 
@@ -177,12 +179,19 @@ void tenant_update_idle(struct policy *p, struct policy_tenant *t)
 	p->quotas_dirty = true;
 }
 
-/* Brings what the tenants of an object are charged in line with what is resident. */
-void quota_charge(struct policy_object *obj)
+/*
+ * Brings what the tenants of an object are charged in line with what is resident.
+ * With many tenants only when the share moved by a chunk: an event costs O(1) then.
+ */
+void quota_charge(struct policy_object *obj, bool exactly)
 {
 	uint64_t share = obj->n_tenants ? obj->n_resident * obj->chunk_bytes / obj->n_tenants : 0;
-	uint64_t old = obj->share_bytes;
+	uint64_t old = obj->share_bytes, moved = share > old ? share - old : old - share;
 
+	if (!moved && !exactly)
+		return;
+	if (!exactly && obj->n_tenants > TENANTS_MANY && moved < obj->chunk_bytes)
+		return;
 	for (uint32_t i = 0; i < obj->n_users; i++) {
 		struct policy_user *u = obj->users[i];
 
@@ -274,8 +283,10 @@ void quota_level(struct policy *p, struct policy_tenant *t)
 	if (level == t->level)
 		return;
 	t->level = level;
-	for (uint32_t i = 0; i < t->n_users; i++)
-		victim_file(t->users[i]->obj);
+	for (uint32_t i = 0; i < t->n_users; i++) {
+		t->users[i]->obj->level_stale = true;
+		victim_dirty(t->users[i]->obj);
+	}
 }
 
 /* Everything is resident and nobody was seen for long: worth a probe. */
@@ -289,16 +300,18 @@ static bool quiet(const struct policy_object *obj)
 	return true;
 }
 
-enum policy_level quota_object_level(const struct policy_object *obj)
+enum policy_level quota_object_level(struct policy_object *obj)
 {
-	enum policy_level level = LEVEL_OVER;
-
-	for (uint32_t i = 0; i < obj->n_users; i++)
-		if (obj->users[i]->tenant->level > level)
-			level = obj->users[i]->tenant->level;
-	if (level == LEVEL_NORMAL && quiet(obj))
-		level = LEVEL_OVER;
-	return level;
+	if (obj->level_stale) {
+		obj->level_stale = false;
+		obj->tenants_level = LEVEL_OVER;
+		for (uint32_t i = 0; i < obj->n_users; i++)
+			if (obj->users[i]->tenant->level > obj->tenants_level)
+				obj->tenants_level = obj->users[i]->tenant->level;
+	}
+	if (obj->tenants_level == LEVEL_NORMAL && quiet(obj))
+		return LEVEL_OVER;
+	return obj->tenants_level;
 }
 
 int policy_tenant_set(struct policy *p, uint32_t tenant, uint32_t weight, uint64_t min_bytes,
@@ -334,8 +347,8 @@ int policy_tenant_info(struct policy *p, uint32_t tenant, struct policy_tenant_i
 
 	if (!t)
 		return -ENOENT;
-	for (struct policy_object *obj = p->dirty; obj; obj = obj->dirty_next)
-		quota_charge(obj);
+	for (uint32_t i = 0; i < t->n_users; i++)
+		quota_charge(t->users[i]->obj, true);
 	if (p->quotas_dirty)
 		quota_recompute(p);
 	out->quota_bytes = t->quota;

@@ -153,7 +153,7 @@ static uint64_t round_ns(const struct policy_object *obj)
 {
 	uint64_t shortest = POLICY_NEVER;
 
-	for (uint32_t i = 0; i < obj->n_users && i < 16; i++) {
+	for (uint32_t i = 0; i < obj->n_users && i < 8; i++) {
 		uint64_t lap = user_lap_ns(obj->users[i]);
 
 		if (lap < shortest)
@@ -171,7 +171,7 @@ uint64_t rare_next(const struct policy_object *obj, uint32_t chunk, uint64_t now
 	if (!obj->n_users)
 		return POLICY_NEVER;
 	/* Its session may rest first: when it comes to this place at the earliest. */
-	for (uint32_t i = 0; i < obj->n_users && i < 16; i++) {
+	for (uint32_t i = 0; i < obj->n_users && i < 8; i++) {
 		uint32_t pos = obj->pos_of[chunk] < obj->n_cycle ? obj->pos_of[chunk] : 0;
 		uint64_t next = user_next(obj->users[i], pos, now_ns);
 

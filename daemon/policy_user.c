@@ -103,7 +103,7 @@ static void guess_stop(struct policy_user *user)
 {
 	uint32_t n = min_u32(user->n_bursts, POLICY_IDLE_SAMPLES), longer = 0, near = 0;
 	uint32_t length = (uint32_t)(user->passes - user->burst_passes) + 1;
-	uint32_t width = length / 8 + 1;
+	uint32_t width = length / 16 + 1;
 
 	for (uint32_t i = 0; i < n; i++) {
 		longer += user->bursts[i] >= length;
@@ -377,13 +377,10 @@ static void check_order(struct policy_object *obj, const struct policy_user *use
 	obj->n_jumps = 0;
 }
 
-/* Set in an entry of `waited` once its load has begun. */
-#define WAITED_LOADED 0x80000000u
-
 static void waited_drop(struct policy_user *user)
 {
 	struct policy_object *obj = user->obj;
-	uint32_t old = user->waited[user->waited_first] & ~WAITED_LOADED;
+	uint32_t old = user->waited[user->waited_first];
 
 	user->waited_first = (user->waited_first + 1) % POLICY_WAITED;
 	user->n_waited--;
@@ -396,36 +393,28 @@ static void waited_drop(struct policy_user *user)
  * them after their load (the fault was the touch). Only the last few, and a small
  * part of the memory there is, or protection would pile up.
  */
-static void remember_waited(struct policy_user *user, uint32_t chunk, bool loaded)
+static void remember_waited(struct policy_user *user, uint32_t chunk)
 {
-	const struct policy_object *obj = user->obj;
+	struct policy_object *obj = user->obj;
 	uint32_t most = max_u32(2, min_u32(POLICY_WAITED, obj->n_resident / 8));
-	uint32_t entry = loaded ? chunk | WAITED_LOADED : chunk;
 
-	for (uint32_t i = 0; i < user->n_waited; i++) {
-		uint32_t *at = &user->waited[(user->waited_first + i) % POLICY_WAITED];
-
-		if ((*at & ~WAITED_LOADED) == chunk) {
-			*at = entry;
+	/* One that is pushed out of its place is protected as a load ahead would be. */
+	if (!(obj->flags[chunk] & CHUNK_RESIDENT))
+		obj->wanted[chunk % POLICY_WANTED] = chunk + 1;
+	for (uint32_t i = 0; i < user->n_waited; i++)
+		if (user->waited[(user->waited_first + i) % POLICY_WAITED] == chunk)
 			return;
-		}
-	}
 	while (user->n_waited >= most)
 		waited_drop(user);
-	user->waited[(user->waited_first + user->n_waited++) % POLICY_WAITED] = entry;
+	user->waited[(user->waited_first + user->n_waited++) % POLICY_WAITED] = chunk;
 }
 
-bool user_waits_for(struct policy_user *user, uint32_t chunk)
+bool user_waits_for(struct policy_object *obj, uint32_t chunk)
 {
-	for (uint32_t i = 0; i < user->n_waited; i++) {
-		uint32_t *at = &user->waited[(user->waited_first + i) % POLICY_WAITED];
-
-		if (*at == chunk) {
-			*at |= WAITED_LOADED;
-			return true;
-		}
-	}
-	return false;
+	if (obj->wanted[chunk % POLICY_WANTED] != chunk + 1)
+		return false;
+	obj->wanted[chunk % POLICY_WANTED] = 0;
+	return true;
 }
 
 bool user_drop_waited(struct policy_user *user)
@@ -458,7 +447,7 @@ void policy_touch(struct policy_user *user, uint32_t chunk, uint64_t now_ns)
 	order_set_flags(obj, chunk, f & (uint8_t)~CHUNK_FRESH);
 	/* Absent or in flight: the thread will come back to it after the load. */
 	if (!(f & CHUNK_RESIDENT) || f & CHUNK_PINNED)
-		remember_waited(user, chunk, f & CHUNK_RESIDENT);
+		remember_waited(user, chunk);
 	if (obj->flags[chunk] & CHUNK_RARE) {
 		if (!rare_touch(user, chunk))
 			return;

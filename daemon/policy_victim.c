@@ -33,7 +33,8 @@
 #include <stdlib.h>
 
 /* With more users than this, gaps are looked for among a sample that goes round. */
-#define USERS_SAMPLED 16u
+#define USERS_SAMPLED 8u
+#define USERS_ASKED   4u
 
 static bool before(const struct policy_object *a, const struct policy_object *b)
 {
@@ -124,17 +125,16 @@ void victim_deinit(struct policy *p)
 		free(p->heap[i].at);
 }
 
-void victim_file(struct policy_object *obj)
+/* Its key or its level may have changed. */
+static void file(struct policy_object *obj)
 {
 	struct policy *p = obj->p;
 	enum policy_level level = quota_object_level(obj);
 
 	if (!obj->has_cand || level >= LEVEL_N_HEAPS) {
 		heap_remove(p, obj);
-		obj->level = level;
 		return;
 	}
-	obj->level = level;
 	if (obj->heap_index != UINT32_MAX && obj->heap_level == level) {
 		heap_fix(&p->heap[level], obj);
 		return;
@@ -244,14 +244,16 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t at = spread ? users[i]->cursor : position(users[i], now_ns);
-		uint32_t gap = obj->n_cycle, lag = users[i]->lag;
+		uint32_t gap = obj->n_cycle, lag = users[i]->lag, behind = i;
 
 		for (uint32_t k = 0; k < n; k++) {
 			uint32_t d = order_ahead(obj, users[k]->cursor, at);
 
 			/* Of those at the same place the first is taken for the last. */
-			if (k != i && d < gap && (d || k < i))
+			if (k != i && d < gap && (d || k < i)) {
 				gap = d;
+				behind = k;
+			}
 		}
 		if (gap <= lag)
 			continue;
@@ -260,8 +262,13 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 			pos = order_last(obj, &obj->roomy, step_back(obj, at, lag), gap - lag);
 		if (pos == UINT32_MAX)
 			pos = order_last(obj, &obj->cand, step_back(obj, at, lag), gap - lag);
-		if (pos != UINT32_MAX)
+		if (pos == UINT32_MAX)
+			continue;
+		/* Of few all are asked, of many the one that comes next. */
+		if (n <= USERS_ASKED)
 			consider(best, pos, next_of(obj, users, n, pos, now_ns));
+		else
+			consider(best, pos, user_next(users[behind], pos, now_ns));
 	}
 	if (best->pos != UINT32_MAX)
 		return;
@@ -312,7 +319,7 @@ static void update(struct policy_object *obj, uint64_t now_ns)
 		if (obj->kind == POLICY_BUFFER && best.next != POLICY_NEVER && best.next > now_ns)
 			obj->cand_key = now_ns + (best.next - now_ns) / 2;
 	}
-	victim_file(obj);
+	file(obj);
 }
 
 static void flush(struct policy *p, uint64_t now_ns)
@@ -320,7 +327,7 @@ static void flush(struct policy *p, uint64_t now_ns)
 	struct policy_object *obj;
 
 	for (obj = p->dirty; obj; obj = obj->dirty_next)
-		quota_charge(obj);
+		quota_charge(obj, false);
 	while (p->dirty) {
 		obj = p->dirty;
 		p->dirty = obj->dirty_next;
@@ -409,7 +416,7 @@ static int last_resort(struct policy *p, uint64_t now_ns, struct policy_object *
 		}
 	}
 	/* Does anything ever come free that the limits leave to this session? */
-	for (const struct policy_object *obj = p->objects; obj; obj = obj->next) {
+	for (struct policy_object *obj = p->objects; obj; obj = obj->next) {
 		bool own = user && obj->n_tenants == 1 && obj->users[0]->tenant == user->tenant;
 
 		if (obj->n_resident && (obj == want || own || quota_object_level(obj) < LEVEL_MIN))
@@ -455,10 +462,10 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 
 	if (want_chunk >= want_obj->n)
 		return -EINVAL;
-	look_again(p, want_obj, now_ns);
-	flush(p, now_ns);
 	if (p->quotas_dirty)
 		quota_recompute(p);
+	look_again(p, want_obj, now_ns);
+	flush(p, now_ns);
 	if (t) {
 		own = own_best(t, want_obj);
 		own_only = t->usage + want_obj->chunk_bytes > t->max;
