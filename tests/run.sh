@@ -180,15 +180,17 @@ run_one()
 	echo "$token" >"$state/token.$suite.$name"
 	mkdir -p "$state/tmp.$suite.$name"
 	start=$EPOCHREALTIME
+	# In the background, as only `wait` lets the trap for an interrupt run at once.
 	if [ "$suite" = bench ]; then
 		VRAM_TEST_TOKEN=$token TEST_TMP=$state/tmp.$suite.$name \
-			timeout -k 10 "$seconds" "${command[@]}" </dev/null 2>"$log" | tee -a "$build/logs/bench.jsonl"
-		rc=$?
+			timeout -k 10 "$seconds" "${command[@]}" </dev/null 2>"$log" \
+			> >(tee -a "$build/logs/bench.jsonl") &
 	else
 		VRAM_TEST_TOKEN=$token TEST_TMP=$state/tmp.$suite.$name \
-			timeout -k 10 "$seconds" "${command[@]}" </dev/null >"$log" 2>&1
-		rc=$?
+			timeout -k 10 "$seconds" "${command[@]}" </dev/null >"$log" 2>&1 &
 	fi
+	wait $!
+	rc=$?
 	spent=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
 	reap "$token"
 	rm -rf "$state/token.$suite.$name" "$state/tmp.$suite.$name"
@@ -260,4 +262,5 @@ passed=$(count PASS) failed=$(count FAIL) skipped=$(count SKIP)
 [ -e "$state/reaped" ] && sed "s/^$token_base-/note: /" "$state/reaped"
 rm -rf "$state"
 echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+# Nothing run is no success: a mistyped name, or a build that brought no tests.
+[ "$failed" = 0 ] && [ $((passed + skipped)) -gt 0 ]
