@@ -110,7 +110,8 @@ VRAM_API int vram_client_fd(const struct vram_client *client);
 /*
  * Does what is to be done without waiting: takes events from the daemon and calls the callback
  * for them; reconnects if the connection was lost (this takes as long as the daemon takes to answer).
- * Return: 0, -ENOTCONN while there is no daemon, -ECHILD.
+ * Return: 0, -ENOTCONN while there is no daemon (the descriptor stays silent then: call again now and
+ * then), -ECHILD.
  */
 VRAM_API int vram_client_dispatch(struct vram_client *client);
 

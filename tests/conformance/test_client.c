@@ -552,6 +552,45 @@ START_TEST(clean_stop)
 }
 END_TEST
 
+/* Who holds pins too long is asked to release; who does, keeps the session. */
+START_TEST(revoked)
+{
+	struct seen seen = { 0 };
+	struct vram_client *other;
+	struct vram_model *wanted;
+	bool had_it = false;
+	uint32_t n = 0;
+
+	vram_client_set_callback(client, note, &seen);
+	vramd_signal(&d, SIGKILL);
+	d.settings[0] = "limits.pin_timeout=1s";
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	while (n < LAYERS && vram_layer_acquire(vram_model_layer(model, n), SECOND / 5) == 0)
+		n++;
+	ck_assert_uint_ge(n, FIT);
+	ck_assert_int_eq(vram_connect(d.socket, "other", 0, &other), 0);
+	wanted = open_model(other, vramd_make_file(&d, "wanted", MODEL_BYTES, 7));
+	/* It needs room that is pinned. */
+	for (int i = 0; i < 200 && !seen.revoked && !had_it; i++) {
+		had_it = vram_layer_acquire(vram_model_layer(wanted, 0), SECOND / 10) == 0;
+		ck_assert_int_eq(vram_client_dispatch(client), 0);
+	}
+	ck_assert(!had_it);
+	ck_assert_int_ge(seen.revoked, 1);
+	for (uint32_t i = 0; i < n; i++)
+		vram_layer_release(vram_model_layer(model, i));
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(wanted, 0), 20ll * SECOND), 0);
+	ck_assert_uint_eq(wrong_in(vram_model_layer(wanted, 0)), 0);
+	vram_layer_release(vram_model_layer(wanted, 0));
+	vram_model_close(wanted);
+	vram_close(other);
+	walk(model);
+	/* Only the daemon's end of before was a loss. */
+	ck_assert_int_eq(seen.lost, 1);
+}
+END_TEST
+
 /* Pins are carried over: neither lost nor left behind. */
 START_TEST(pins_survive)
 {
@@ -782,6 +821,7 @@ int main(void)
 	tcase_add_test(tc, restarts_under_load);
 	tc = add_case(suite, "pins");
 	tcase_add_test(tc, pins_survive);
+	tcase_add_test(tc, revoked);
 	tc = add_case(suite, "lost");
 	tcase_add_test(tc, buffer_lost);
 	tcase_add_test_raise_signal(tc, buffer_lost_touch, SIGBUS);
