@@ -231,6 +231,8 @@ void tenant_update_idle(struct policy *p, struct policy_tenant *t);
 void quota_charge(struct policy_object *obj, bool exactly);
 void quota_recompute(struct policy *p);
 void quota_level(struct policy *p, struct policy_tenant *t);
+/* Everything is resident and nobody was seen for long: a chunk is taken to find out. */
+bool quota_is_probe(const struct policy_object *obj);
 enum policy_level quota_object_level(struct policy_object *obj);
 
 /* policy_victim.c: candidates and the heaps over them. */

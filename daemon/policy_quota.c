@@ -290,9 +290,9 @@ void quota_level(struct policy *p, struct policy_tenant *t)
 }
 
 /* Everything is resident and nobody was seen for long: worth a probe. */
-static bool quiet(const struct policy_object *obj)
+bool quota_is_probe(const struct policy_object *obj)
 {
-	if (obj->n_absent)
+	if (obj->n_absent || !obj->n_users)
 		return false;
 	for (uint32_t i = 0; i < obj->n_users; i++)
 		if (!obj->users[i]->quiet && !obj->users[i]->idle)
@@ -309,7 +309,7 @@ enum policy_level quota_object_level(struct policy_object *obj)
 			if (obj->users[i]->tenant->level > obj->tenants_level)
 				obj->tenants_level = obj->users[i]->tenant->level;
 	}
-	if (obj->tenants_level == LEVEL_NORMAL && quiet(obj))
+	if (obj->tenants_level == LEVEL_NORMAL && quota_is_probe(obj))
 		return LEVEL_OVER;
 	return obj->tenants_level;
 }

@@ -35,7 +35,7 @@
 #define PASSED_SURELY  0.9
 #define TAU_DEFAULT_NS 1e6
 #define OVERDUE_NS     250000000ULL
-#define QUIET_NS       1000000000ULL
+#define QUIET_NS       2000000000ULL
 /* Before any idle time was seen: people need a second or so. */
 #define IDLE_GUESS_NS 1000000000ULL
 

@@ -314,9 +314,13 @@ static void update(struct policy_object *obj, uint64_t now_ns)
 			cycle_candidate(obj, now_ns, true, &even);
 		set_victim(obj, &best, &obj->farthest);
 		set_victim(obj, even.pos == UINT32_MAX ? &best : &even, &obj->even);
-		obj->cand_key = best.next;
+		/* Were it awake it would be soon: finding out is worth one load. */
+		if (quota_is_probe(obj))
+			obj->farthest.next_ns = POLICY_NEVER;
+		obj->cand_key = obj->farthest.next_ns;
 		/* Writing it out and reading it again costs twice the bytes. */
-		if (obj->kind == POLICY_BUFFER && best.next != POLICY_NEVER && best.next > now_ns)
+		if (obj->kind == POLICY_BUFFER && obj->cand_key != POLICY_NEVER &&
+		    best.next > now_ns)
 			obj->cand_key = now_ns + (best.next - now_ns) / 2;
 	}
 	file(obj);
