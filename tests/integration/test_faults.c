@@ -410,6 +410,36 @@ START_TEST(no_direct_io)
 }
 END_TEST
 
+/* The same file twice in one session: two models, which come and go apart. */
+START_TEST(one_file_twice)
+{
+	struct vram_model *a, *b;
+	uint64_t bytes;
+	void *p;
+
+	start(NULL, NULL);
+	a = model_of(one, "a");
+	b = engine_open(one, vramd_make_file(&d, "b", 4096, 1), 1, 4096);
+	vram_model_close(b);
+	{
+		char path[160];
+
+		snprintf(path, sizeof(path), "%s/a", d.dir);
+		b = engine_open(one, path, LAYERS, MIB);
+	}
+	engine_walk(a, MIB, SEED);
+	engine_walk(b, MIB, SEED);
+	ck_assert_int_eq(vram_layer_extent(vram_model_layer(a, 0), 0, &p, &bytes), 0);
+	vram_model_close(b);
+	/* Its going has opened no holes in the other one. */
+	for (int pass = 0; pass < 2; pass++)
+		ck_assert_uint_eq(vramd_wrong(p, LAYERS * MIB, 0, SEED), 0);
+	engine_walk(a, MIB, SEED);
+	vram_model_close(a);
+	all_gone();
+}
+END_TEST
+
 /* ---- budgets and limits ---- */
 
 START_TEST(layer_larger_than_the_budget)
@@ -568,7 +598,8 @@ START_TEST(limits_of_a_session)
 	engine_walk(a, MIB, SEED);
 	engine_walk(b, MIB, SEED);
 	vram_model_close(a);
-	ck_assert_msg(vram_model_open_extents(one, fd, NULL, LAYERS, extents, LAYERS, &m) == 0, "%s", vram_error_text());
+	ck_assert_msg(vram_model_open_extents(one, fd, NULL, LAYERS, extents, LAYERS, &m) == 0,
+		      "%s", vram_error_text());
 	vram_model_close(m);
 	vram_model_close(b);
 	close(fd);
@@ -610,6 +641,7 @@ int main(void)
 		add(suite, "files", no_direct_io, 1);
 	else
 		printf("without root a file system without O_DIRECT cannot be mounted\n");
+	add(suite, "files", one_file_twice, 1);
 	add(suite, "limits", layer_larger_than_the_budget, 1);
 	add(suite, "limits", limit_below_use, 1);
 	add(suite, "limits", layer_larger_than_the_limit, 1);
