@@ -70,7 +70,8 @@ struct object {
 	int file_fd;	/* MODEL: our own, close-on-exec; else -1 */
 	uint32_t flags; /* VRAM_MODEL_* */
 	uint64_t size_bytes;
-	uint64_t layer_bytes; /* BUFFER */
+	struct timespec mtime; /* MODEL: as it was first opened */
+	uint64_t layer_bytes;  /* BUFFER */
 	uint32_t n_layers;
 	uint32_t n_extents;
 	struct vram_msg_extent *extents;
@@ -129,7 +130,6 @@ struct vram_client {
 	char *tx, *rx; /* VRAM_MSG_MAX each */
 	struct table *table;
 	int uffd; /* -1 until the first mapping */
-	bool uffd_user_only;
 	bool uffd_sent;
 	int *stale; /* uffds of daemons that are gone, with mappings still on them */
 	size_t n_stale;

@@ -77,6 +77,19 @@ static int check_reply(const struct object *object, const struct vram_msg_object
 	return 0;
 }
 
+/*
+ * Between two daemons nobody but us has seen the file: what is mapped of its former self must not be mixed
+ * with what it is now.
+ */
+static bool file_changed(const struct object *object)
+{
+	struct stat st;
+
+	return fstat(object->file_fd, &st) || (uint64_t)st.st_size != object->size_bytes ||
+	       st.st_mtim.tv_sec != object->mtime.tv_sec ||
+	       st.st_mtim.tv_nsec != object->mtime.tv_nsec;
+}
+
 int object_open(struct object *object, struct vram_msg_object_reply *out_reply, int *out_fd)
 {
 	struct vram_msg_model_open model = {
@@ -98,6 +111,9 @@ int object_open(struct object *object, struct vram_msg_object_reply *out_reply, 
 	int r;
 
 	if (object->kind == OBJECT_MODEL) {
+		if (file_changed(object))
+			return client_fail(-ESTALE, "%s has changed since it was opened",
+					   object->name);
 		memcpy(model.name, object->name, sizeof(model.name));
 		request.type = VRAM_MSG_MODEL_OPEN;
 		request.body = &model;
@@ -153,12 +169,15 @@ int object_new_model(struct vram_client *client, int file_fd, uint64_t size_byte
 		     uint32_t n_extents, struct object **out_object)
 {
 	struct object *object = object_alloc(client, OBJECT_MODEL, name);
+	struct stat st;
 
 	if (!object) {
 		close(file_fd);
 		return client_fail(-ENOMEM, "out of memory");
 	}
 	object->file_fd = file_fd;
+	if (fstat(file_fd, &st) == 0)
+		object->mtime = st.st_mtim;
 	object->size_bytes = size_bytes;
 	object->flags = flags;
 	object->n_layers = n_layers;
@@ -230,7 +249,7 @@ int object_need_uffd(struct vram_client *client)
 	int r;
 
 	if (client->uffd < 0) {
-		r = uffd_new(&client->uffd, &client->uffd_user_only);
+		r = uffd_new(&client->uffd);
 		if (r < 0)
 			return client_fail(client_errno(r),
 					   r == -EACCES ? "userfaultfd is not permitted here" :

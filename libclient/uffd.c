@@ -36,10 +36,9 @@ static int open_device(void)
 	return fd;
 }
 
-int uffd_new(int *out_fd, bool *out_user_only)
+int uffd_new(int *out_fd)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
-	bool user_only = false;
 	int fd;
 
 	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -47,10 +46,8 @@ int uffd_new(int *out_fd, bool *out_user_only)
 		return err_origin(-ENOTSUP);
 	if (fd < 0)
 		fd = open_device();
-	if (fd < 0) {
-		user_only = true;
+	if (fd < 0)
 		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	}
 	if (fd < 0) {
 		if (errno == EPERM || errno == EACCES)
 			return err_origin(-EACCES);
@@ -63,7 +60,6 @@ int uffd_new(int *out_fd, bool *out_user_only)
 		return err_origin(r);
 	}
 	*out_fd = fd;
-	*out_user_only = user_only;
 	return 0;
 }
 

@@ -10,7 +10,6 @@
 #ifndef VRAM_LIBCLIENT_UFFD_H
 #define VRAM_LIBCLIENT_UFFD_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -18,7 +17,7 @@
  * too (read(2) into a buffer, mlock) where we may have that, else for those of user mode only.
  * Return: 0, -EACCES (not allowed at all), -ENOTSUP (the kernel has no MINOR faults on shmem), or -errno.
  */
-int uffd_new(int *out_fd, bool *out_user_only);
+int uffd_new(int *out_fd);
 
 /* Closes the range to everybody: a touch of it waits. Return: 0 or -errno. */
 int uffd_register(int fd, uint64_t addr, uint64_t length);

@@ -102,7 +102,6 @@ static void child(void)
 	struct vram_client *old = locked, *client = NULL;
 	uint32_t n = atomic_load(&shim.n_files);
 	int saved = errno, was_busy = shim_busy;
-	bool user_only;
 	int uffd;
 
 	locked = NULL;
@@ -115,7 +114,7 @@ static void child(void)
 	ranges_set(NULL, 0);
 	shim.off = true;
 	shim.peak_anon_bytes = 0;
-	if (uffd_new(&uffd, &user_only) == 0 &&
+	if (uffd_new(&uffd) == 0 &&
 	    client_new_lost(NULL, shim.name, VRAM_HELLO_SHIM, uffd, &client) == 0) {
 		for (uint32_t i = 0; i < n; i++) {
 			struct object *object = atomic_load(&shim.files[i].object);

@@ -158,11 +158,12 @@ static struct vram_client *need_client(void)
 	return client;
 }
 
-static void refuse(struct shim_file *file, const char *why)
+/* Said once; only that the daemon is away just now may be different next time. */
+static void refuse(struct shim_file *file, int r, const char *why)
 {
 	if (!file->refused)
 		report_line("%s is not paged: %s", file->name, why);
-	file->refused = true;
+	file->refused = file->refused || r != -ENOTCONN;
 }
 
 /* What the file says about its layers; without it the daemon learns the order. */
@@ -198,7 +199,7 @@ static struct object *need_object(struct vram_client *client, struct shim_file *
 		return object;
 	own = own_fd(fd);
 	if (own < 0) {
-		refuse(file, "no descriptor left");
+		refuse(file, -EMFILE, "no descriptor left");
 		return NULL;
 	}
 	make_plan(&plan, own, file);
@@ -208,7 +209,7 @@ static struct object *need_object(struct vram_client *client, struct shim_file *
 			     plan.n_extents, &object);
 	plan_deinit(&plan);
 	if (r < 0) {
-		refuse(file, vram_error_text());
+		refuse(file, r, vram_error_text());
 		return NULL;
 	}
 	if (shim.verbose)
@@ -282,7 +283,7 @@ int serve_mmap(void *addr, size_t length, int flags, int fd, off_t offset, void 
 		if (object)
 			r = map_object(client, object, addr, length, flags, offset, out);
 		if (r < 0)
-			refuse(file, vram_error_text());
+			refuse(file, r, vram_error_text());
 		client_unlock(client);
 		if (r > 0)
 			file->mapped = true;

@@ -670,10 +670,20 @@ START_TEST(model_changed_meanwhile)
 
 	vramd_signal(&d, SIGKILL);
 	snprintf(path, sizeof(path), "%s/model", d.dir);
-	ck_assert_int_eq(truncate(path, MODEL_BYTES / 2), 0);
+	if (_i == 0) {
+		ck_assert_int_eq(truncate(path, MODEL_BYTES / 2), 0);
+	} else {
+		/* As long as before: the new daemon could not know. */
+		int fd = open(path, O_WRONLY);
+
+		ck_assert_int_eq(pwrite(fd, "changed", 7, 0), 7);
+		close(fd);
+	}
 	vramd_start(&d);
 	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
 	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, 0), SECOND), -ESTALE);
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, 0), 0), -ESTALE);
+	ck_assert(!vram_layer_is_resident(vram_model_layer(model, 0)));
 }
 END_TEST
 
@@ -817,7 +827,7 @@ int main(void)
 	tc = add_case(suite, "restart");
 	tcase_add_test(tc, restart);
 	tcase_add_test(tc, clean_stop);
-	tcase_add_test(tc, model_changed_meanwhile);
+	tcase_add_loop_test(tc, model_changed_meanwhile, 0, 2);
 	tcase_add_test(tc, restarts_under_load);
 	tc = add_case(suite, "pins");
 	tcase_add_test(tc, pins_survive);
