@@ -25,6 +25,9 @@
 #define N_CHUNKS 100000u
 #define N_ROUNDS 1000000u
 #define CHUNK	 (2ULL << 20)
+/* The median of batches is printed: others may want the processor too. */
+#define BATCH	  2000u
+#define N_BATCHES 256u
 
 struct world {
 	struct policy *policy;
@@ -103,10 +106,19 @@ static void destroy(struct world *w)
 	free(w->resident);
 }
 
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 static int measure(const char *name, uint32_t n_objects, uint32_t n_users)
 {
 	struct world w = { 0 };
 	uint64_t now = 2000000000, begin, in_victim = 0, done = 0, overhead;
+	double batches[N_BATCHES];
+	uint32_t n_batches = 0;
 	double victim_ns, round_ns;
 
 	if (build(&w, n_objects, n_users))
@@ -131,7 +143,10 @@ static int measure(const char *name, uint32_t n_objects, uint32_t n_users)
 		t = clock_ns();
 		r = policy_victim(w.policy, now, obj, w.at[u], w.users[u], true, &v);
 		in_victim += clock_ns() - t;
-		done++;
+		if (++done % BATCH == 0 && n_batches < N_BATCHES) {
+			batches[n_batches++] = (double)in_victim / BATCH - (double)overhead;
+			in_victim = 0;
+		}
 		if (r)
 			continue;
 		for (o = 0; v.obj != w.objects[o]; o++)
@@ -144,7 +159,10 @@ static int measure(const char *name, uint32_t n_objects, uint32_t n_users)
 		policy_touch(w.users[u], w.at[u], now);
 	}
 	round_ns = (double)(clock_ns() - begin) / N_ROUNDS;
-	victim_ns = done ? (double)in_victim / (double)done - (double)overhead : 0;
+	if (!n_batches)
+		return -1;
+	qsort(batches, n_batches, sizeof(batches[0]), by_value);
+	victim_ns = batches[n_batches / 2];
 	printf("{\"bench\": \"scale\", \"figure\": \"victim_ns%s%s\", \"value\": %.0f, \"unit\": \"ns\", "
 	       "\"peer\": \"goal\", \"peer_value\": 1000, \"ratio\": %.3f, \"sessions\": %u, "
 	       "\"chunks\": %u, \"choices\": %llu, \"round_ns\": %.0f, \"policy_bytes_a_chunk\": %.1f}\n",
@@ -157,7 +175,7 @@ static int measure(const char *name, uint32_t n_objects, uint32_t n_users)
 int main(void)
 {
 	if (measure("", 1000, 1000) || measure("one", 1, 1) || measure("shared", 1, 1000)) {
-		fprintf(stderr, "policy-scale: out of memory\n");
+		fprintf(stderr, "policy-scale: out of memory, or nothing was ever absent\n");
 		return 1;
 	}
 	return 0;
