@@ -25,7 +25,7 @@
 
 #define MIB	     (1ull << 20)
 #define CLIENTS	     4
-#define ROUNDS	     12
+#define ROUNDS	     6
 #define LAYERS	     12 /* of a buffer of 6 MiB and a bit */
 #define LAYER_BYTES  (512ull << 10)
 #define BUFFER_BYTES (LAYERS * LAYER_BYTES + 8192)
