@@ -36,13 +36,14 @@ enum chunk_state {
 	CHUNK_EVICTING, /* being written out */
 };
 
-#define CHUNK_QUEUED   1u  /* in the scheduler's queue of demands */
-#define CHUNK_WRITTEN  2u  /* a buffer's: has content that is not zero */
-#define CHUNK_DIRTY    4u  /* a buffer's: the content is not in swap */
-#define CHUNK_PINNED   8u  /* was found pinned; in the scheduler's list for another look */
-#define CHUNK_OPENED   16u /* some session may touch it without telling us */
-#define CHUNK_PREFETCH 32u /* being loaded ahead: nobody waits */
-#define CHUNK_NO_PLACE 64u /* as PINNED, because there is no place to write it to */
+#define CHUNK_QUEUED   1u   /* in the scheduler's queue of demands */
+#define CHUNK_WRITTEN  2u   /* a buffer's: has content that is not zero */
+#define CHUNK_DIRTY    4u   /* a buffer's: the content is not in swap */
+#define CHUNK_PINNED   8u   /* was found pinned; in the scheduler's list for another look */
+#define CHUNK_OPENED   16u  /* some session may touch it without telling us */
+#define CHUNK_PREFETCH 32u  /* being loaded ahead: nobody waits */
+#define CHUNK_NO_PLACE 64u  /* as PINNED, because there is no place to write it to */
+#define CHUNK_BAD      128u /* the last load failed: not loaded ahead until somebody asks for it */
 
 struct chunk {
 	uint8_t state;

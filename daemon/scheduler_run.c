@@ -180,7 +180,8 @@ static void pump_prefetch(struct scheduler *s)
 			if (!pager_has_room(s->pager, object))
 				return;
 			/* On its way from the host tier to swap: the policy knows it as absent. */
-			if (object->chunks[chunks[i]].state != CHUNK_ABSENT)
+			if (object->chunks[chunks[i]].state != CHUNK_ABSENT ||
+			    object->chunks[chunks[i]].flags & CHUNK_BAD)
 				continue;
 			r = make_room(s, object, chunks[i], use, false);
 			if (r == 0)
@@ -225,6 +226,7 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 	policy_resident(object->policy, chunk, false);
 	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, len);
 	object->resident_bytes -= len;
+	c->flags |= CHUNK_BAD;
 	log_warn_limited("%s: cannot load bytes %llu..%llu: %s", object->name,
 			 (unsigned long long)gpu_chunk_offset(object->mem, chunk),
 			 (unsigned long long)gpu_chunk_offset(object->mem, chunk) + len,
@@ -273,7 +275,7 @@ void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, u
 		free_if_dead(s, object);
 		return;
 	}
-	c->flags &= (uint8_t)~CHUNK_PREFETCH;
+	c->flags &= (uint8_t) ~(CHUNK_PREFETCH | CHUNK_BAD);
 	c->tries = 0;
 	object->loaded_bytes += len;
 	s->paged_in_bytes += len;
