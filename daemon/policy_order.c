@@ -14,12 +14,14 @@
  * second level has a bit for every word that is not zero. order_set_flags()
  * and move() are the only writers.
  *
- * Learning. A chunk that is seen for the first time is moved to behind the one
- * that the same user touched before, together with the chunks that follow it in
- * the file and were not seen either: engines read a tensor from its start to
- * its end, so the guess for what comes next is the rest of that tensor. After
+ * Learning. The order begins as the file's. A jump ahead leaves what was passed
+ * over where it is. A chunk that is seen for the first time behind the cursor was
+ * passed over by mistake: it is moved to behind the one that the same user touched
+ * before, together with the chunks that follow it in the file and were not seen
+ * either, since engines read a tensor from its start to its end. After
  * one pass the order is the sequence of first touches. Chunks that threads
- * touch alternately get alternate places, which is when they are needed.
+ * touch alternately get alternate places, which is when they are needed; experts
+ * that a pass did not choose keep theirs.
  */
 
 #include <errno.h>
@@ -28,8 +30,6 @@
 
 /* How far a run of unseen chunks follows the first of them to its new place. */
 #define RUN_MAX 256u
-/* A skip this short is the other thread being ahead, not a jump to another tensor. */
-#define SKIP_SMALL 8u
 /*
  * Positions of a block, and closed chunks that it may have above the mean. Small objects
  * take smaller blocks, since the search may go back a block and that much of a round is lost;
@@ -263,30 +263,13 @@ static uint32_t unseen_run(const struct policy_object *obj, uint32_t pos)
 	return len;
 }
 
-/* Whether a chunk between two positions waits to be placed. */
-static bool unseen_between(const struct policy_object *obj, uint32_t from, uint32_t to)
-{
-	for (uint32_t pos = from; pos < to; pos++)
-		if (!(obj->flags[obj->chunk_at[pos]] & CHUNK_SEEN))
-			return true;
-	return false;
-}
-
 void order_place_after(struct policy_object *obj, uint32_t chunk, uint32_t previous)
 {
 	uint32_t pos = obj->pos_of[chunk], target = obj->pos_of[previous] + 1;
-	uint32_t skip = pos >= target ? pos - target : target - pos;
-	uint32_t len = skip <= SKIP_SMALL ? 1 : unseen_run(obj, pos);
 
-	if (pos == target || chunk == previous)
-		return;
-	/* What was passed over has its place already: experts that this pass did not choose. */
-	if (pos > target && !unseen_between(obj, target, pos))
-		return;
-	if (pos > target)
-		move(obj, target, pos, pos + len);
-	else
-		move(obj, pos, pos + len, target);
+	/* Passed over is not moved: it may be used in another pass, or later in this one. */
+	if (pos < target && chunk != previous)
+		move(obj, pos, pos + unseen_run(obj, pos), target);
 }
 
 /* What was learned does not hold any more: learn again. */

@@ -108,12 +108,8 @@ bool rare_touch(struct policy_user *user, uint32_t chunk)
 	obj->used_pass[chunk] = (uint16_t)obj->passes;
 	if (f & CHUNK_FIXED)
 		return false;
-	if (!(f & CHUNK_SEEN)) {
-		f |= CHUNK_SEEN;
-		order_set_flags(obj, chunk, f);
-		if (user->started)
-			order_place_after(obj, chunk, user->cursor_chunk);
-	}
+	f |= CHUNK_SEEN;
+	order_set_flags(obj, chunk, f);
 	if (streak < PROMOTE_STREAK)
 		return false;
 	order_set_flags(obj, chunk, f & (uint8_t)~CHUNK_RARE);

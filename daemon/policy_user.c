@@ -457,7 +457,8 @@ void policy_touch(struct policy_user *user, uint32_t chunk, uint64_t now_ns)
 
 	if (!(obj->flags[chunk] & CHUNK_SEEN)) {
 		order_set_flags(obj, chunk, obj->flags[chunk] | CHUNK_SEEN);
-		if (user->started)
+		/* Later the cursor may be a round behind without anybody having seen it. */
+		if (user->started && !obj->passes)
 			order_place_after(obj, chunk, user->cursor_chunk);
 	}
 	pos = obj->pos_of[chunk];

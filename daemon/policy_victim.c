@@ -236,6 +236,23 @@ static uint64_t next_of(const struct policy_object *obj, const struct policy_use
 	return next;
 }
 
+/*
+ * A chunk that was loaded ahead and passed without being used: the order is only what
+ * was seen in other passes. It is worth less than any that was used.
+ */
+static uint32_t passed_over(const struct policy_object *obj, uint32_t from, uint32_t len)
+{
+	uint32_t pos;
+
+	/* In the first pass it may yet come: the order is just being learned. */
+	if (obj->declared || !obj->passes)
+		return UINT32_MAX;
+	pos = order_last(obj, &obj->fresh, from, len < obj->n_cycle / 2 ? len : obj->n_cycle / 2);
+	if (pos == UINT32_MAX || obj->flags[obj->chunk_at[pos]] & CHUNK_PINNED)
+		return UINT32_MAX;
+	return pos;
+}
+
 static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spread,
 			    struct candidate *best)
 {
@@ -257,8 +274,8 @@ static void cycle_candidate(struct policy_object *obj, uint64_t now_ns, bool spr
 		}
 		if (gap <= lag)
 			continue;
-		pos = UINT32_MAX;
-		if (spread)
+		pos = passed_over(obj, step_back(obj, at, lag), gap - lag);
+		if (pos == UINT32_MAX && spread)
 			pos = order_last(obj, &obj->roomy, step_back(obj, at, lag), gap - lag);
 		if (pos == UINT32_MAX)
 			pos = order_last(obj, &obj->cand, step_back(obj, at, lag), gap - lag);

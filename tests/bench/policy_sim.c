@@ -62,6 +62,7 @@ struct sim {
 	struct policy *policy;
 	struct file files[SIM_MAX_PROCESSES];
 	uint32_t n_files;
+	uint32_t n_places; /* chunks that a pass uses */
 	struct process proc[SIM_MAX_PROCESSES];
 	uint64_t now;
 	uint64_t rng;
@@ -203,8 +204,8 @@ static void begin_tensor(struct sim *s, struct process *p, uint32_t from)
 {
 	uint32_t end = from + s->cfg->tensor_chunks, n = s->cfg->n_threads;
 
-	if (end > s->cfg->n_chunks)
-		end = s->cfg->n_chunks;
+	if (end > s->n_places)
+		end = s->n_places;
 	p->place = from;
 	p->tensor_end = end;
 	for (uint32_t k = 0; k < n; k++) {
@@ -242,10 +243,21 @@ static void end_of_pass(struct sim *s, struct process *p)
 
 static void compute(struct sim *s, struct thread *t, uint64_t extra)
 {
-	double ns = (double)s->cfg->pass_ns / s->cfg->n_chunks * s->cfg->n_threads;
+	double ns = (double)s->cfg->pass_ns / s->n_places * s->cfg->n_threads;
 
 	ns *= 1 + s->cfg->jitter * (2 * uniform(s) - 1);
 	t->ready_ns = s->now + extra + (uint64_t)ns;
+}
+
+/* The same for all threads in one pass. */
+static bool chosen_not(const struct sim *s, const struct process *p, uint32_t group)
+{
+	uint64_t z = s->cfg->seed + (uint64_t)p->passes * 1000003 + group * 7919ULL +
+		     (uint64_t)(p - s->proc) * 104729;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return (double)((z ^ (z >> 31)) >> 11) / 9007199254740992.0 < s->cfg->skipped;
 }
 
 /* The thread is done with its chunk: it takes the next. */
@@ -255,6 +267,7 @@ static void step(struct sim *s, struct thread *t)
 	struct file *f = p->file;
 	uint32_t place;
 
+again:
 	while (!next_place(s, t, &place)) {
 		uint32_t end = p->tensor_end;
 
@@ -263,13 +276,17 @@ static void step(struct sim *s, struct thread *t)
 		for (uint32_t k = 0; k < s->cfg->n_threads; k++)
 			if (!p->thread[k].at_barrier)
 				return;
-		if (end >= s->cfg->n_chunks) {
+		if (end >= s->n_places) {
 			end_of_pass(s, p);
 			end = 0;
 		}
 		begin_tensor(s, p, end);
 	}
 	t->chunk = f->order[place];
+	if (s->cfg->skipped > 0 && chosen_not(s, p, place / 4))
+		goto again;
+	if (s->cfg->embed_chunks && place == 0)
+		t->chunk += (uint32_t)(uniform(s) * s->cfg->embed_chunks);
 	if (p->open[t->chunk]) {
 		compute(s, t, 0);
 		return;
@@ -313,20 +330,30 @@ static void read_done(struct sim *s)
 	pump(s);
 }
 
-/* Tensors of a layer are stored by name and used by need: swap them in groups of four. */
+/*
+ * The file: output, embedding, layers. A pass: a row of the embedding, the layers,
+ * the output. Tensors of a layer are stored by name and used by need: groups of four
+ * are shuffled.
+ */
 static void make_order(struct sim *s, struct file *f)
 {
 	static const uint32_t use[4] = { 2, 0, 3, 1 };
-	uint32_t n = s->cfg->n_chunks, t = s->cfg->tensor_chunks, out = 0;
+	const struct sim_config *c = s->cfg;
+	uint32_t n = c->n_chunks, t = c->tensor_chunks, out = 0;
 
-	for (uint32_t group = 0; group < n; group += 4 * t) {
+	if (c->embed_chunks)
+		f->order[out++] = c->output_chunks;
+	for (uint32_t group = c->output_chunks + c->embed_chunks; group < n; group += 4 * t) {
 		for (uint32_t k = 0; k < 4; k++) {
-			uint32_t from = group + (s->cfg->shuffled ? use[k] : k) * t;
+			uint32_t from = group + (c->shuffled ? use[k] : k) * t;
 
 			for (uint32_t i = from; i < from + t && i < n; i++)
 				f->order[out++] = i;
 		}
 	}
+	for (uint32_t i = 0; i < c->output_chunks; i++)
+		f->order[out++] = i;
+	s->n_places = out;
 }
 
 static int setup(struct sim *s)
@@ -453,7 +480,7 @@ int sim_run(const struct sim_config *config, struct sim_result *out)
 		out->disk_busy =
 			(double)(s->disk_busy_ns - s->busy_warm) / (double)(s->now - s->warm_ns);
 		out->refused = s->refused;
-		missing = ((double)config->n_chunks * s->n_files - (double)s->capacity) *
+		missing = ((double)s->n_places * s->n_files - (double)s->capacity) *
 			  (double)config->chunk_bytes / config->bytes_per_ns;
 		out->limit_ns = missing > (double)config->pass_ns ? missing :
 								    (double)config->pass_ns;

@@ -22,6 +22,9 @@ struct sim_config {
 	bool same_file;
 	bool split; /* threads halve each tensor, else take the next chunk in turn */
 	uint32_t tensor_chunks;
+	uint32_t output_chunks; /* first in the file, used last */
+	uint32_t embed_chunks;	/* behind it in the file: one of them, at random, begins a pass */
+	double skipped;	     /* groups of four chunks that a pass leaves out, at random: experts */
 	bool shuffled;	     /* tensors are used in another order than the file's */
 	double capacity;     /* of the bytes of all files */
 	uint64_t pass_ns;    /* compute of one pass, nothing missing */

@@ -109,6 +109,37 @@ START_TEST(hardly_any_memory)
 }
 END_TEST
 
+/* The output first in the file and last in use; of the embedding one row a pass. */
+START_TEST(embedding)
+{
+	struct sim_result r;
+
+	config.output_chunks = 60;
+	config.embed_chunks = 200;
+	config.capacity = _i ? 0.9 : 0.6;
+	ck_assert_int_eq(sim_run(&config, &r), 0);
+	ck_assert(!r.stuck);
+	ck_assert(r.pass_ns <= 1.05 * r.limit_ns);
+	/* Rows are not loaded ahead: no more than what else is missing, and a row. */
+	ck_assert(r.chunks_per_pass <= 1.05 * (2600 - config.capacity * 2800) + 25);
+}
+END_TEST
+
+/* Experts in a file whose order nobody declared: what is not used is not loaded ahead for long. */
+START_TEST(experts)
+{
+	struct sim_result r;
+
+	config.skipped = 0.75;
+	config.warm_passes = 20;
+	config.passes = 20;
+	ck_assert_int_eq(sim_run(&config, &r), 0);
+	ck_assert(!r.stuck);
+	/* A pass uses 700 chunks; 280 of them cannot be there. */
+	ck_assert(r.chunks_per_pass <= 420);
+}
+END_TEST
+
 /* What the spreading is for: without it disk and compute take turns. */
 START_TEST(spreading_matters)
 {
@@ -136,6 +167,8 @@ int main(void)
 	tcase_add_loop_test(tcase, two_files, 0, 2);
 	tcase_add_test(tcase, late_comer);
 	tcase_add_loop_test(tcase, hardly_any_memory, 0, 5);
+	tcase_add_loop_test(tcase, embedding, 0, 2);
+	tcase_add_test(tcase, experts);
 	tcase_add_test(tcase, spreading_matters);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
