@@ -161,8 +161,11 @@ static struct vram_client *need_client(void)
 /* Said once; only that the daemon is away just now may be different next time. */
 static void refuse(struct shim_file *file, int r, const char *why)
 {
-	if (!file->refused)
-		report_line("%s is not paged: %s", file->name, why);
+	if (!file->said)
+		report_line(r == -ENOTCONN ? "%s is mapped plainly while vramd is away: %s" :
+					     "%s is not paged: %s",
+			    file->name, why);
+	file->said = true;
 	file->refused = file->refused || r != -ENOTCONN;
 }
 

@@ -44,7 +44,8 @@ struct shim_file {
 	struct timespec mtime;
 	char name[128]; /* the last part of its path */
 	_Atomic(struct object *) object;
-	bool refused;	/* said why once, and not asked again */
+	bool refused;	/* not asked for again */
+	bool said;	/* why not */
 	bool mapped;	/* at least once through us */
 	bool direct;	/* opened with O_DIRECT */
 	bool inherited; /* from before a fork: the parent reports */
