@@ -9,6 +9,7 @@ import array
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
@@ -517,6 +519,51 @@ def test_mappings(w):
     w.still_well("mappings")
 
 
+def test_memory(w):
+    """The descriptor of a model's memory: cannot be written, and whoever reads its holes harms nobody."""
+    with w.session() as s, open(w.path, "rb") as f:
+        error, _, fds = s.ask(MODEL_OPEN, open_body(w.size), [f.fileno()])
+        w.expect("a model", (error, len(fds)), (0, 1))
+        fd = fds[0]
+        w.expect("its memory is read-only", fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE, os.O_RDONLY)
+        for what, attempt in (
+                ("written", lambda: os.write(fd, b"x")),
+                ("cut", lambda: os.ftruncate(fd, 4096)),
+                ("mapped writable", lambda: mmap.mmap(fd, w.size, prot=mmap.PROT_READ | mmap.PROT_WRITE)),
+                ("punched", lambda: os.posix_fallocate(fd, 0, 4096))):
+            try:
+                attempt()
+                got = "it worked"
+            except OSError as e:
+                got = e.errno
+            w.expect(f"its memory {what}", got in (errno.EBADF, errno.EINVAL, errno.EACCES, errno.EPERM), True)
+        if os.geteuid():
+            print("skip   opening it anew for another user's writing: needs root")
+        elif os.fork() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+                os._exit(1)
+            except OSError:
+                os._exit(0)
+        else:
+            w.expect("opened anew by another user", os.wait()[1], 0)
+        # Unregistered, a hole reads as a zero page, which is then in the file for all to see.
+        for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE):
+            m = mmap.mmap(fd, w.size, prot=mmap.PROT_READ, flags=flags)
+            for _ in range(5):
+                sum(m[i] for i in range(0, w.size, 4096))
+            m.close()
+        os.close(fd)
+    # Such pages cost memory that nobody has asked for: it is found and given back.
+    end = time.monotonic() + 30
+    while (w.daemon.memory_now() or 0) > test_vramrun.BUDGET and time.monotonic() < end:
+        time.sleep(0.1)
+    w.expect("planted pages are given back", (w.daemon.memory_now() or 0) <= test_vramrun.BUDGET, True)
+    w.still_well("memory")
+
+
 def test_floods(w):
     with w.session() as s:
         # Never reads: its answers pile up until the daemon has enough of it.
@@ -562,7 +609,7 @@ def main():
                 env=dict(os.environ, TEST_MODEL=w.path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             witness.stdout.readline()
             for test in (test_frames, test_hello, test_models, test_descriptors, test_objects, test_mappings,
-                         test_floods):
+                         test_memory, test_floods):
                 before = w.count, w.failures
                 test(w)
                 print(f"{test.__name__}: {w.count - before[0]} checks, {w.failures - before[1]} failed", flush=True)
