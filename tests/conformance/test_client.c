@@ -2,7 +2,7 @@
 /*
  * What libvram promises, held against a real daemon with less memory than its clients want.
  */
-// links: tests/support/vramd.c libvram.a
+// links: tests/support/vramd.c tests/support/client_world.c libvram.a
 // libs: -ljansson
 #define _GNU_SOURCE 1
 #include <check.h>
@@ -11,7 +11,6 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,91 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "libclient/vram.h"
-#include "tests/support/vramd.h"
-
-#define MIB	    (1ull << 20)
-#define LAYERS	    12
-#define LAYER_BYTES (2 * MIB)
-#define MODEL_BYTES (LAYERS * LAYER_BYTES)
-#define BUDGET	    "12M" /* half of the model */
-#define FIT	    4	  /* layers that surely fit at once */
-#define FOREVER	    (-1)
-#define SECOND	    1000000000
-
-static struct vramd d;
-static struct vram_client *client;
-static struct vram_model *model;
-
-static struct vram_model *open_model(struct vram_client *c, const char *path)
-{
-	struct vram_extent extents[LAYERS];
-	struct vram_model *m = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	memset(extents, 0, sizeof(extents));
-	for (uint32_t i = 0; i < LAYERS; i++) {
-		extents[i].offset = i * LAYER_BYTES;
-		extents[i].length = LAYER_BYTES;
-		extents[i].layer = i;
-	}
-	ck_assert_int_ge(fd, 0);
-	ck_assert_msg(vram_model_open_extents(c, fd, "blob", LAYERS, extents, LAYERS, &m) == 0,
-		      "%s", vram_error_text());
-	close(fd);
-	return m;
-}
-
-static void setup_daemon(void)
-{
-	vramd_init(&d, BUDGET);
-	vramd_start(&d);
-}
-
-static void setup(void)
-{
-	setup_daemon();
-	ck_assert_msg(vram_connect(d.socket, "test", 0, &client) == 0, "%s", vram_error_text());
-	model = open_model(client, vramd_make_file(&d, "model", MODEL_BYTES, 7));
-}
-
-static void teardown(void)
-{
-	vram_model_close(model);
-	vram_close(client);
-	vramd_deinit(&d);
-}
-
-static uint64_t wrong_in(struct vram_layer *layer)
-{
-	uint64_t bytes;
-	void *p;
-
-	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
-	ck_assert_uint_eq(bytes, LAYER_BYTES);
-	return vramd_wrong(p, bytes, vram_layer_index(layer) * LAYER_BYTES, 7);
-}
-
-static void walk(struct vram_model *m)
-{
-	for (uint32_t i = 0; i < LAYERS; i++) {
-		struct vram_layer *layer = vram_model_layer(m, i);
-
-		ck_assert_msg(vram_layer_acquire(layer, FOREVER) == 0, "%s", vram_error_text());
-		ck_assert_uint_eq(wrong_in(layer), 0);
-		vram_layer_release(layer);
-	}
-}
-
-/* Waits a while until a condition holds. */
-#define EVENTUALLY(condition)                                                       \
-	do {                                                                        \
-		int left_ = 1000;                                                   \
-                                                                                    \
-		while (!(condition) && left_-- > 0)                                 \
-			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL); \
-		ck_assert_msg(left_ >= 0, "never: %s", #condition);                 \
-	} while (0)
+#include "tests/support/client_world.h"
 
 /* ---- connecting ---- */
 
@@ -344,26 +259,6 @@ END_TEST
 
 /* ---- buffers ---- */
 
-static void fill(struct vram_layer *layer, uint64_t seed)
-{
-	uint64_t *words, bytes, offset = vram_layer_index(layer) * MIB;
-	void *p;
-
-	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
-	words = p;
-	for (uint64_t i = 0; i < bytes / 8; i++)
-		words[i] = vramd_word(offset + i * 8, seed);
-}
-
-static uint64_t wrong_in_buffer(struct vram_layer *layer, uint64_t seed)
-{
-	uint64_t bytes;
-	void *p;
-
-	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
-	return vramd_wrong(p, bytes, vram_layer_index(layer) * MIB, seed);
-}
-
 START_TEST(buffer)
 {
 	const uint32_t n = 33;
@@ -487,263 +382,6 @@ START_TEST(forked_touch)
 }
 END_TEST
 
-/* ---- the daemon ends ---- */
-
-struct seen {
-	int lost, back, revoked;
-	char text[128];
-};
-
-static void note(void *arg, const struct vram_event *event)
-{
-	struct seen *seen = arg;
-
-	if (event->kind == VRAM_EVENT_LOST) {
-		seen->lost++;
-		snprintf(seen->text, sizeof(seen->text), "%s", event->text);
-	}
-	seen->back += event->kind == VRAM_EVENT_BACK;
-	seen->revoked += event->kind == VRAM_EVENT_REVOKE;
-}
-
-START_TEST(restart)
-{
-	struct seen seen = { 0 };
-	struct pollfd fd = { .fd = vram_client_fd(client), .events = POLLIN };
-
-	vram_client_set_callback(client, note, &seen);
-	walk(model);
-	ck_assert_int_eq(poll(&fd, 1, 0), 0);
-	vramd_signal(&d, SIGKILL);
-	ck_assert_int_eq(poll(&fd, 1, 5000), 1);
-	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
-	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
-	ck_assert_int_eq(seen.lost, 1);
-	ck_assert_int_eq(vram_client_reconnect(client, 50000000), -ENOTCONN);
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	ck_assert_int_eq(seen.back, 1);
-	ck_assert_int_eq(vram_client_fd(client), fd.fd);
-	for (int i = 0; i < 3; i++)
-		walk(model);
-	/* And once more, found out by an acquire. */
-	vramd_signal(&d, SIGKILL);
-	vramd_start(&d);
-	walk(model);
-	walk(model);
-	ck_assert_int_eq(seen.lost, 2);
-	ck_assert_int_eq(seen.back, 2);
-}
-END_TEST
-
-START_TEST(clean_stop)
-{
-	struct seen seen = { 0 };
-
-	vram_client_set_callback(client, note, &seen);
-	vramd_signal(&d, SIGTERM);
-	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
-	ck_assert_int_eq(seen.lost, 1);
-	ck_assert_str_ne(seen.text, "");
-	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, LAYERS - 1), 300000000),
-			 -ENOTCONN);
-	vramd_start(&d);
-	walk(model);
-}
-END_TEST
-
-/* Who holds pins too long is asked to release; who does, keeps the session. */
-START_TEST(revoked)
-{
-	struct seen seen = { 0 };
-	struct vram_client *other;
-	struct vram_model *wanted;
-	bool had_it = false;
-	uint32_t n = 0;
-
-	vram_client_set_callback(client, note, &seen);
-	vramd_signal(&d, SIGKILL);
-	d.settings[0] = "limits.pin_timeout=1s";
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	while (n < LAYERS && vram_layer_acquire(vram_model_layer(model, n), SECOND / 5) == 0)
-		n++;
-	ck_assert_uint_ge(n, FIT);
-	ck_assert_int_eq(vram_connect(d.socket, "other", 0, &other), 0);
-	wanted = open_model(other, vramd_make_file(&d, "wanted", MODEL_BYTES, 7));
-	/* It needs room that is pinned. */
-	for (int i = 0; i < 200 && !seen.revoked && !had_it; i++) {
-		had_it = vram_layer_acquire(vram_model_layer(wanted, 0), SECOND / 10) == 0;
-		ck_assert_int_eq(vram_client_dispatch(client), 0);
-	}
-	ck_assert(!had_it);
-	ck_assert_int_ge(seen.revoked, 1);
-	for (uint32_t i = 0; i < n; i++)
-		vram_layer_release(vram_model_layer(model, i));
-	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(wanted, 0), 20ll * SECOND), 0);
-	ck_assert_uint_eq(wrong_in(vram_model_layer(wanted, 0)), 0);
-	vram_layer_release(vram_model_layer(wanted, 0));
-	vram_model_close(wanted);
-	vram_close(other);
-	walk(model);
-	/* Only the daemon's end of before was a loss. */
-	ck_assert_int_eq(seen.lost, 1);
-}
-END_TEST
-
-/* Pins are carried over: neither lost nor left behind. */
-START_TEST(pins_survive)
-{
-	struct vram_layer *held = vram_model_layer(model, 2);
-
-	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
-	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
-	vramd_signal(&d, SIGKILL);
-	/* Resident when the daemon died: still usable. */
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	ck_assert_uint_eq(wrong_in(held), 0);
-	vram_layer_release(held);
-	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
-	for (uint32_t i = 3; i < LAYERS; i++) {
-		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
-		vram_layer_release(vram_model_layer(model, i));
-		ck_assert(vram_layer_is_resident(held));
-	}
-	vram_layer_release(held);
-	vram_layer_release(held);
-	/* Now nothing is pinned: it can be evicted like all others. */
-	for (int pass = 0; pass < 20 && vram_layer_is_resident(held); pass++)
-		for (uint32_t i = 3; i < LAYERS; i++) {
-			ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER),
-					 0);
-			vram_layer_release(vram_model_layer(model, i));
-		}
-	ck_assert(!vram_layer_is_resident(held));
-}
-END_TEST
-
-START_TEST(buffer_lost)
-{
-	struct vram_buffer *b;
-	struct vram_layer *held, *other;
-
-	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
-	held = vram_buffer_layer(b, 1);
-	other = vram_buffer_layer(b, 2);
-	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
-	fill(held, 9);
-	vramd_signal(&d, SIGKILL);
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	ck_assert_int_eq(vram_layer_acquire(other, FOREVER), -ECONNRESET);
-	ck_assert_int_eq(vram_layer_acquire(held, 0), -ECONNRESET);
-	ck_assert_uint_eq(wrong_in_buffer(held, 9), 0);
-	fill(held, 10);
-	ck_assert_uint_eq(wrong_in_buffer(held, 10), 0);
-	vram_layer_release(held);
-	vram_buffer_free(b);
-	walk(model);
-	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
-	ck_assert_int_eq(vram_layer_acquire(vram_buffer_layer(b, 0), FOREVER), 0);
-	vram_layer_release(vram_buffer_layer(b, 0));
-	vram_buffer_free(b);
-}
-END_TEST
-
-START_TEST(buffer_lost_touch)
-{
-	struct vram_buffer *b;
-
-	ck_assert_int_eq(vram_buffer_new(client, "kv", 4 * MIB, MIB, &b), 0);
-	vramd_signal(&d, SIGKILL);
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	signal(SIGBUS, SIG_DFL); /* a sanitizer would catch it */
-	ck_assert_int_eq(*(volatile char *)vram_buffer_ptr(b), 77);
-}
-END_TEST
-
-START_TEST(model_changed_meanwhile)
-{
-	char path[160];
-
-	vramd_signal(&d, SIGKILL);
-	snprintf(path, sizeof(path), "%s/model", d.dir);
-	if (_i == 0) {
-		ck_assert_int_eq(truncate(path, MODEL_BYTES / 2), 0);
-	} else {
-		/* As long as before: the new daemon could not know. */
-		int fd = open(path, O_WRONLY);
-
-		ck_assert_int_eq(pwrite(fd, "changed", 7, 0), 7);
-		close(fd);
-	}
-	vramd_start(&d);
-	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, 0), SECOND), -ESTALE);
-	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, 0), 0), -ESTALE);
-	ck_assert(!vram_layer_is_resident(vram_model_layer(model, 0)));
-}
-END_TEST
-
-/* Threads read, touching without acquire too, while the daemon is killed again and again. */
-static _Atomic bool stop_reading;
-static _Atomic uint64_t wrong_words, read_layers;
-
-static void *read_on(void *arg)
-{
-	bool stray = arg != NULL;
-
-	for (uint32_t i = 0; !stop_reading; i = (i + 1) % LAYERS) {
-		struct vram_layer *layer = vram_model_layer(model, i);
-
-		if (!stray)
-			ck_assert_msg(vram_layer_acquire(layer, FOREVER) == 0, "%s",
-				      vram_error_text());
-		wrong_words += wrong_in(layer);
-		read_layers++;
-		if (!stray)
-			vram_layer_release(layer);
-	}
-	return NULL;
-}
-
-START_TEST(restarts_under_load)
-{
-	struct vram_client *plain = client;
-	pthread_t threads[3];
-	uint64_t before;
-	char path[160];
-
-	vram_model_close(model);
-	ck_assert_int_eq(vram_connect(d.socket, "watched", VRAM_CONNECT_WATCH, &client), 0);
-	snprintf(path, sizeof(path), "%s/model", d.dir);
-	model = open_model(client, path);
-	for (uintptr_t i = 0; i < 3; i++)
-		pthread_create(&threads[i], NULL, read_on, i == 2 ? &d : NULL);
-	for (int i = 0; i < 8; i++) {
-		before = read_layers;
-		EVENTUALLY(read_layers > before + 5);
-		vramd_signal(&d, i % 3 == 2 ? SIGTERM : SIGKILL);
-		/* The daemon is away for a while, or dies again at once. */
-		nanosleep(&(struct timespec){ .tv_nsec = (i % 2) * 200000000 }, NULL);
-		vramd_start(&d);
-		if (i % 4 == 3) {
-			vramd_signal(&d, SIGKILL);
-			vramd_start(&d);
-		}
-	}
-	before = read_layers;
-	EVENTUALLY(read_layers > before + 2 * LAYERS);
-	stop_reading = true;
-	for (int i = 0; i < 3; i++)
-		pthread_join(threads[i], NULL);
-	ck_assert_uint_eq(wrong_words, 0);
-	vram_close(plain);
-}
-END_TEST
-
 /* ---- cost ---- */
 
 static void forbid_system_calls(void)
@@ -785,16 +423,6 @@ START_TEST(resident_without_system_call)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name)
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(suite, tc);
-	return tc;
-}
-
 int main(void)
 {
 	Suite *suite = suite_create("client");
@@ -804,10 +432,10 @@ int main(void)
 
 	if (!vramd_usable())
 		return 77;
-	tc = add_case(suite, "connect");
+	tc = world_case(suite, "connect");
 	tcase_add_test(tc, no_daemon);
 	tcase_add_test(tc, wrong_arguments);
-	tc = add_case(suite, "model");
+	tc = world_case(suite, "model");
 	tcase_add_test(tc, model_larger_than_budget);
 	tcase_add_test(tc, nonblocking);
 	tcase_add_test(tc, prefetch);
@@ -818,26 +446,15 @@ int main(void)
 	tcase_add_test(tc, two_sessions_one_model);
 	tcase_add_test(tc, many_threads);
 	tcase_add_test(tc, file_changes);
-	tc = add_case(suite, "buffer");
+	tc = world_case(suite, "buffer");
 	tcase_add_test(tc, buffer);
 	tcase_add_test(tc, buffer_stray_writes);
-	tc = add_case(suite, "fork");
+	tc = world_case(suite, "fork");
 	tcase_add_test(tc, forked);
 	tcase_add_test(tc, forked_touch);
-	tc = add_case(suite, "restart");
-	tcase_add_test(tc, restart);
-	tcase_add_test(tc, clean_stop);
-	tcase_add_loop_test(tc, model_changed_meanwhile, 0, 2);
-	tcase_add_test(tc, restarts_under_load);
-	tc = add_case(suite, "pins");
-	tcase_add_test(tc, pins_survive);
-	tcase_add_test(tc, revoked);
-	tc = add_case(suite, "lost");
-	tcase_add_test(tc, buffer_lost);
-	tcase_add_test_raise_signal(tc, buffer_lost_touch, SIGBUS);
 	/* A sanitizer makes system calls of its own. */
 	if (!getenv("SAN") || !*getenv("SAN")) {
-		tc = add_case(suite, "cost");
+		tc = world_case(suite, "cost");
 		tcase_add_exit_test(tc, resident_without_system_call, 42);
 	}
 	runner = srunner_create(suite);

@@ -32,7 +32,9 @@ SILENT = (EXTENTS, ACQUIRE, CANCEL, USED, PREFETCH, PASS)
 SLOTS = 1
 HUGE = 1 << 63
 SYS_USERFAULTFD, UFFDIO_API = 323, 0xC018AA3F
-UFFD_FEATURES = 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10  # EVENT_REMAP, MISSING_SHMEM, EVENT_UNMAP, MINOR_SHMEM
+UFFD_FEATURES = (
+    1 << 2 | 1 << 5 | 1 << 6 | 1 << 10
+)  # EVENT_REMAP, MISSING_SHMEM, EVENT_UNMAP, MINOR_SHMEM
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,7 +90,7 @@ class Raw:
                 if last:
                     raise Ended from None
         for _, _, raw in extra:
-            fds.frombytes(raw[:len(raw) // 4 * 4])
+            fds.frombytes(raw[: len(raw) // 4 * 4])
         if not data:
             raise Ended
         kind, size, seq, error = struct.unpack_from("<IIIi", data)
@@ -142,7 +144,8 @@ def open_body(size, layers=0, extents=0, flags=0, pad=0, name=b"m"):
 
 def extents_body(*extents, n=None, pad=0):
     return struct.pack("<II", len(extents) if n is None else n, pad) + b"".join(
-        struct.pack("<QQII", *e) for e in extents)
+        struct.pack("<QQII", *e) for e in extents
+    )
 
 
 def buffer_body(size, layer, flags=0, pad=0, name=b"b"):
@@ -154,11 +157,15 @@ def map_body(obj, addr, length, offset, pad=0):
 
 
 def slots_body(*slots, n=None, pad=0):
-    return struct.pack("<II", len(slots) if n is None else n, pad) + struct.pack(f"<{len(slots)}I", *slots)
+    return struct.pack("<II", len(slots) if n is None else n, pad) + struct.pack(
+        f"<{len(slots)}I", *slots
+    )
 
 
 def order_body(obj, *layers, n=None):
-    return struct.pack("<II", obj, len(layers) if n is None else n) + struct.pack(f"<{len(layers)}I", *layers)
+    return struct.pack("<II", obj, len(layers) if n is None else n) + struct.pack(
+        f"<{len(layers)}I", *layers
+    )
 
 
 def u32s(*numbers):
@@ -188,7 +195,9 @@ class World:
         quarter = self.size // 4
         with open(self.path, "rb") as f:
             s.send(MODEL_OPEN, open_body(self.size, 4, 4, SLOTS), [f.fileno()])
-            s.send(EXTENTS, extents_body(*((i * quarter, quarter, i, 0) for i in range(4))), seq=s.seq)
+            s.send(
+                EXTENTS, extents_body(*((i * quarter, quarter, i, 0) for i in range(4))), seq=s.seq
+            )
         error, body, fds = self.reply(s)
         assert error == 0, error
         os.close(fds[0])
@@ -246,15 +255,16 @@ def test_frames(w):
                     s.packet(whole[:cut], fds)
                     w.expect(f"type {kind} cut to {cut}", ends(s), "ended")
             for what, data, more in (
-                    ("one byte more", whole + b"\0", fds),
-                    ("a size that lies upward", lie(whole, len(whole) + 4), fds),
-                    ("a size that lies downward", lie(whole, 16), fds if body else fds + [null]),
-                    ("a size of 0", lie(whole, 0), fds),
-                    ("a descriptor too many", whole, fds + [null]),
-                    ("as many descriptors as go", whole, [null] * 250),
-                    ("64 KiB", whole + bytes(65536 - len(whole)), fds),
-                    ("more than 64 KiB", whole + bytes(100000), fds),
-                    ("an error in a request", whole[:12] + struct.pack("<i", -5) + whole[16:], fds)):
+                ("one byte more", whole + b"\0", fds),
+                ("a size that lies upward", lie(whole, len(whole) + 4), fds),
+                ("a size that lies downward", lie(whole, 16), fds if body else fds + [null]),
+                ("a size of 0", lie(whole, 0), fds),
+                ("a descriptor too many", whole, fds + [null]),
+                ("as many descriptors as go", whole, [null] * 250),
+                ("64 KiB", whole + bytes(65536 - len(whole)), fds),
+                ("more than 64 KiB", whole + bytes(100000), fds),
+                ("an error in a request", whole[:12] + struct.pack("<i", -5) + whole[16:], fds),
+            ):
                 with w.session(hello=kind != HELLO) as s:
                     s.packet(data, more)
                     w.expect(f"type {kind}: {what}", ends(s), "ended")
@@ -295,23 +305,41 @@ def ends(s):
 def test_hello(w):
     for version in (0, 2, 0xFFFFFFFF):
         with w.session(hello=False) as s:
-            w.expect(f"version {version}", s.outcome(HELLO, hello_body(version)), errno.EPROTONOSUPPORT)
+            w.expect(
+                f"version {version}", s.outcome(HELLO, hello_body(version)), errno.EPROTONOSUPPORT
+            )
             w.expect(f"version {version}, afterwards", ends(s), "ended")
     with w.session(hello=False) as s:
-        w.expect("unknown flags", s.outcome(HELLO, hello_body(flags=0x80)), "ended", errno.EPROTO, errno.EINVAL)
+        w.expect(
+            "unknown flags",
+            s.outcome(HELLO, hello_body(flags=0x80)),
+            "ended",
+            errno.EPROTO,
+            errno.EINVAL,
+        )
     with w.session(hello=False) as s:
         w.expect("a name without end", s.outcome(HELLO, hello_body(name=b"x" * 64)), "ended")
     with w.session() as s:
         w.expect("a second HELLO", s.outcome(HELLO, hello_body()), "ended")
     with w.session() as s:
         w.expect("ADMIN as a client", s.outcome(ADMIN, b'{"cmd":"status"}'), "ended", errno.EPERM)
-    for text in (b"{}", b"[]", b"{" * 3000, b"\xff\xfe", b'{"cmd":null}', b'{"cmd":"nonsense"}', b"{}" * 20000):
+    for text in (
+        b"{}",
+        b"[]",
+        b"{" * 3000,
+        b"\xff\xfe",
+        b'{"cmd":null}',
+        b'{"cmd":"nonsense"}',
+        b"{}" * 20000,
+    ):
         with w.session(hello=False) as s:
             error, _, fds = s.ask(HELLO, hello_body(flags=2))
             w.expect("HELLO of an administrator", (error, len(fds)), (0, 0))
             got = s.outcome(ADMIN, text)
             # An answer may be JSON that says what is wrong.
-            w.expect(f"ADMIN {text[:12]!r}", got == 0 or got == "ended" or isinstance(got, int), True)
+            w.expect(
+                f"ADMIN {text[:12]!r}", got == 0 or got == "ended" or isinstance(got, int), True
+            )
     w.still_well("hello")
 
 
@@ -321,9 +349,11 @@ def test_models(w):
         fd = [f.fileno()]
         one = extents_body((0, 4096, 0, 0))
         with w.session() as s:
-            for what, body in (("100,000 layers", open_body(size, 100000, 100000, SLOTS)),
-                               ("4 billion layers", open_body(size, 0xFFFFFFFF, 1, SLOTS)),
-                               ("more extents than allowed", open_body(size, 1, 300000, SLOTS))):
+            for what, body in (
+                ("100,000 layers", open_body(size, 100000, 100000, SLOTS)),
+                ("4 billion layers", open_body(size, 0xFFFFFFFF, 1, SLOTS)),
+                ("more extents than allowed", open_body(size, 1, 300000, SLOTS)),
+            ):
                 s.send(MODEL_OPEN, body, fd)
                 error, text, _ = w.reply(s)
                 w.expect(f"{what}: refused", -error, errno.E2BIG)
@@ -335,26 +365,49 @@ def test_models(w):
                     s.send(EXTENTS, extents_body(*[(0, 4096, 0, 0)] * count), seq=s.seq)
                     n -= count
                 w.expect(f"{what}: the session lives", s.outcome(STATS), 0)
-            for what, n in (("another size", size - 1), ("size 0", 0), ("size 2^63", HUGE),
-                            ("size 2^64 - 1", (1 << 64) - 1)):
-                w.expect(what, s.outcome(MODEL_OPEN, open_body(n), fd), errno.ESTALE, errno.E2BIG, errno.EINVAL)
+            for what, n in (
+                ("another size", size - 1),
+                ("size 0", 0),
+                ("size 2^63", HUGE),
+                ("size 2^64 - 1", (1 << 64) - 1),
+            ):
+                w.expect(
+                    what,
+                    s.outcome(MODEL_OPEN, open_body(n), fd),
+                    errno.ESTALE,
+                    errno.E2BIG,
+                    errno.EINVAL,
+                )
             w.expect("the session lives", s.outcome(STATS), 0)
         for what, body, extents in (
-                ("unknown flags", open_body(size, flags=0x40), []),
-                ("padding", open_body(size, pad=1), []),
-                ("a name without end", open_body(size, name=b"x" * 128), []),
-                ("layers without extents", open_body(size, 4), []),
-                ("extents without layers", open_body(size, 0, 4), []),
-                ("EXTENTS of 0", open_body(size, 1, 1), [extents_body()]),
-                ("EXTENTS that count wrong", open_body(size, 1, 2), [extents_body((0, 1, 0, 0), n=2)]),
-                ("EXTENTS with padding", open_body(size, 1, 1), [extents_body((0, 1, 0, 0), pad=1)]),
-                ("more EXTENTS than announced", open_body(size, 1, 1), [extents_body(*[(0, 1, 0, 0)] * 2)]),
-                ("an extent of 0 bytes", open_body(size, 1, 1), [extents_body((0, 0, 0, 0))]),
-                ("an extent beyond the end", open_body(size, 1, 1), [extents_body((size - 1, 2, 0, 0))]),
-                ("an extent that wraps", open_body(size, 1, 1), [extents_body((4096, (1 << 64) - 4096, 0, 0))]),
-                ("an extent at 2^63", open_body(size, 1, 1), [extents_body((HUGE, 1, 0, 0))]),
-                ("a layer that is not there", open_body(size, 1, 1), [extents_body((0, 1, 1, 0))]),
-                ("unknown flags of an extent", open_body(size, 1, 1), [extents_body((0, 1, 0, 0x80))])):
+            ("unknown flags", open_body(size, flags=0x40), []),
+            ("padding", open_body(size, pad=1), []),
+            ("a name without end", open_body(size, name=b"x" * 128), []),
+            ("layers without extents", open_body(size, 4), []),
+            ("extents without layers", open_body(size, 0, 4), []),
+            ("EXTENTS of 0", open_body(size, 1, 1), [extents_body()]),
+            ("EXTENTS that count wrong", open_body(size, 1, 2), [extents_body((0, 1, 0, 0), n=2)]),
+            ("EXTENTS with padding", open_body(size, 1, 1), [extents_body((0, 1, 0, 0), pad=1)]),
+            (
+                "more EXTENTS than announced",
+                open_body(size, 1, 1),
+                [extents_body(*[(0, 1, 0, 0)] * 2)],
+            ),
+            ("an extent of 0 bytes", open_body(size, 1, 1), [extents_body((0, 0, 0, 0))]),
+            (
+                "an extent beyond the end",
+                open_body(size, 1, 1),
+                [extents_body((size - 1, 2, 0, 0))],
+            ),
+            (
+                "an extent that wraps",
+                open_body(size, 1, 1),
+                [extents_body((4096, (1 << 64) - 4096, 0, 0))],
+            ),
+            ("an extent at 2^63", open_body(size, 1, 1), [extents_body((HUGE, 1, 0, 0))]),
+            ("a layer that is not there", open_body(size, 1, 1), [extents_body((0, 1, 1, 0))]),
+            ("unknown flags of an extent", open_body(size, 1, 1), [extents_body((0, 1, 0, 0x80))]),
+        ):
             with w.session() as s:
                 s.send(MODEL_OPEN, body, fd)
                 for e in extents:
@@ -416,7 +469,11 @@ def test_descriptors(w):
     for what, fd in bad.items():
         with w.session() as s:
             got = s.outcome(UFFD, b"", [fd])
-            w.expect(f"{what} as a userfaultfd", got == "ended" or got == errno.EINVAL or got == errno.EBADF, True)
+            w.expect(
+                f"{what} as a userfaultfd",
+                got == "ended" or got == errno.EINVAL or got == errno.EBADF,
+                True,
+            )
     blocking = userfaultfd(os.O_CLOEXEC)
     raw = userfaultfd(api=False)
     good = userfaultfd()
@@ -430,8 +487,12 @@ def test_descriptors(w):
             w.expect("a userfaultfd without UFFDIO_API", got in ("ended", errno.EINVAL, 0), True)
         with w.session() as s:
             w.expect("a good userfaultfd", s.outcome(UFFD, b"", [good]), 0)
-            w.expect("a second userfaultfd", s.outcome(UFFD, b"", [good]) in ("ended", errno.EEXIST, errno.EINVAL,
-                                                                            errno.EALREADY), True)
+            w.expect(
+                "a second userfaultfd",
+                s.outcome(UFFD, b"", [good])
+                in ("ended", errno.EEXIST, errno.EINVAL, errno.EALREADY),
+                True,
+            )
     for fd in [*bad.values(), blocking, raw, good, pipe[1]]:
         if fd >= 0 and fd != pair[0].fileno():
             os.close(fd)
@@ -439,22 +500,40 @@ def test_descriptors(w):
 
 
 def test_objects(w):
-    refused = ("ended", errno.EINVAL, errno.ENOENT, errno.E2BIG, errno.ENOSPC, errno.ENOMEM, errno.EPROTO,
-               errno.ENOTCONN, errno.ENXIO, errno.EBADF, errno.EFBIG)
-    for what, body in (("2^63 bytes", buffer_body(HUGE, 4096)), ("0 bytes", buffer_body(0, 4096)),
-                       ("2^64 - 1 bytes", buffer_body((1 << 64) - 1, 4096)),
-                       ("layers of 0", buffer_body(1 << 20, 0)), ("layers of 1", buffer_body(1 << 20, 1)),
-                       ("layers of 2^63", buffer_body((1 << 64) - 1, HUGE)),
-                       ("100,000 layers", buffer_body(100000 * 4096, 4096)),
-                       ("flags", buffer_body(4096, 4096, flags=1)), ("padding", buffer_body(4096, 4096, pad=1)),
-                       ("a name without end", buffer_body(4096, 4096, name=b"y" * 128))):
+    refused = (
+        "ended",
+        errno.EINVAL,
+        errno.ENOENT,
+        errno.E2BIG,
+        errno.ENOSPC,
+        errno.ENOMEM,
+        errno.EPROTO,
+        errno.ENOTCONN,
+        errno.ENXIO,
+        errno.EBADF,
+        errno.EFBIG,
+    )
+    for what, body in (
+        ("2^63 bytes", buffer_body(HUGE, 4096)),
+        ("0 bytes", buffer_body(0, 4096)),
+        ("2^64 - 1 bytes", buffer_body((1 << 64) - 1, 4096)),
+        ("layers of 0", buffer_body(1 << 20, 0)),
+        ("layers of 1", buffer_body(1 << 20, 1)),
+        ("layers of 2^63", buffer_body((1 << 64) - 1, HUGE)),
+        ("100,000 layers", buffer_body(100000 * 4096, 4096)),
+        ("flags", buffer_body(4096, 4096, flags=1)),
+        ("padding", buffer_body(4096, 4096, pad=1)),
+        ("a name without end", buffer_body(4096, 4096, name=b"y" * 128)),
+    ):
         with w.session() as s:
             w.expect(f"a buffer with {what}", s.outcome(BUFFER_NEW, body), *refused)
     messages = []
     for obj in (0, 2, 99, 0xFFFFFFFF):
-        messages += [(f"close of object {obj}", OBJECT_CLOSE, u32s(obj, 0)),
-                     (f"map of object {obj}", MAP, map_body(obj, 1 << 30, 4096, 0)),
-                     (f"order of object {obj}", ORDER, order_body(obj, 0))]
+        messages += [
+            (f"close of object {obj}", OBJECT_CLOSE, u32s(obj, 0)),
+            (f"map of object {obj}", MAP, map_body(obj, 1 << 30, 4096, 0)),
+            (f"order of object {obj}", ORDER, order_body(obj, 0)),
+        ]
     messages += [
         ("close with padding", OBJECT_CLOSE, u32s(1, 1)),
         ("map with padding", MAP, map_body(1, 1 << 30, 4096, 0, pad=1)),
@@ -472,13 +551,18 @@ def test_objects(w):
             w.expect(what, s.outcome(kind, body), *refused)
     # Without an answer: the session ends, or goes on; nothing else happens.
     for what, kind, body in (
-            ("acquire of no slot", ACQUIRE, u32s(4, 0)), ("acquire of slot 4 billion", ACQUIRE, u32s(0xFFFFFFFF, 0)),
-            ("acquire with padding", ACQUIRE, u32s(0, 1)), ("cancel of what was not asked", CANCEL, u32s(1, 0)),
-            ("used, of no slot", USED, u32s(77, 0)), ("used, of an absent layer", USED, u32s(3, 0)),
-            ("prefetch of no slot", PREFETCH, slots_body(0, 0xFFFFFFFF)),
-            ("prefetch that counts wrong", PREFETCH, slots_body(0, n=9)),
-            ("prefetch of the same a thousand times", PREFETCH, slots_body(*[1] * 1024)),
-            ("pass of no object", PASS, u32s(99, 2)), ("pass of no kind", PASS, u32s(1, 99))):
+        ("acquire of no slot", ACQUIRE, u32s(4, 0)),
+        ("acquire of slot 4 billion", ACQUIRE, u32s(0xFFFFFFFF, 0)),
+        ("acquire with padding", ACQUIRE, u32s(0, 1)),
+        ("cancel of what was not asked", CANCEL, u32s(1, 0)),
+        ("used, of no slot", USED, u32s(77, 0)),
+        ("used, of an absent layer", USED, u32s(3, 0)),
+        ("prefetch of no slot", PREFETCH, slots_body(0, 0xFFFFFFFF)),
+        ("prefetch that counts wrong", PREFETCH, slots_body(0, n=9)),
+        ("prefetch of the same a thousand times", PREFETCH, slots_body(*[1] * 1024)),
+        ("pass of no object", PASS, u32s(99, 2)),
+        ("pass of no kind", PASS, u32s(1, 99)),
+    ):
         s, _ = w.with_model()
         with s:
             w.expect(what, s.outcome(kind, body), "ended", 0)
@@ -496,13 +580,19 @@ def test_mappings(w):
         w.expect("a userfaultfd", s.outcome(UFFD, b"", [fd]), 0)
         top = (1 << 64) - page
         for what, body in (
-                ("an odd address", map_body(obj, (1 << 30) + 1, page, 0)), ("an odd length", map_body(obj, 1 << 30, 5, 0)),
-                ("an odd offset", map_body(obj, 1 << 30, page, 7)), ("length 0", map_body(obj, 1 << 30, 0, 0)),
-                ("length 2^63", map_body(obj, 1 << 30, HUGE, 0)), ("the end of memory", map_body(obj, top, 2 * page, 0)),
-                ("an offset beyond", map_body(obj, 1 << 30, page, w.size)), ("offset 2^63", map_body(obj, 1 << 30, page, HUGE)),
-                ("more than there is", map_body(obj, 1 << 30, w.size + page, 0)),
-                ("what is not mapped", map_body(obj, 1 << 30, page, 0)),
-                ("address 0", map_body(obj, 0, page, 0)), ("the kernel", map_body(obj, 0xFFFF888000000000, page, 0))):
+            ("an odd address", map_body(obj, (1 << 30) + 1, page, 0)),
+            ("an odd length", map_body(obj, 1 << 30, 5, 0)),
+            ("an odd offset", map_body(obj, 1 << 30, page, 7)),
+            ("length 0", map_body(obj, 1 << 30, 0, 0)),
+            ("length 2^63", map_body(obj, 1 << 30, HUGE, 0)),
+            ("the end of memory", map_body(obj, top, 2 * page, 0)),
+            ("an offset beyond", map_body(obj, 1 << 30, page, w.size)),
+            ("offset 2^63", map_body(obj, 1 << 30, page, HUGE)),
+            ("more than there is", map_body(obj, 1 << 30, w.size + page, 0)),
+            ("what is not mapped", map_body(obj, 1 << 30, page, 0)),
+            ("address 0", map_body(obj, 0, page, 0)),
+            ("the kernel", map_body(obj, 0xFFFF888000000000, page, 0)),
+        ):
             got = s.outcome(MAP, body)
             w.expect(f"map: {what}", isinstance(got, int) and got != 0, True)
             w.expect(f"map: {what}: the session lives", s.outcome(STATS), 0)
@@ -511,8 +601,12 @@ def test_mappings(w):
         anonymous = libc.mmap(None, ctypes.c_size_t(w.size), 3, 0x22, -1, ctypes.c_long(0))
         got = s.outcome(MAP, map_body(obj, anonymous, w.size, 0))
         w.expect("map: anonymous memory", isinstance(got, int) and got != 0, True)
-        for what, addr, length in (("nothing there", 1 << 30, page), ("length 2^63", 1 << 30, HUGE),
-                                   ("the end of memory", top, 2 * page), ("odd", 3, 5)):
+        for what, addr, length in (
+            ("nothing there", 1 << 30, page),
+            ("length 2^63", 1 << 30, HUGE),
+            ("the end of memory", top, 2 * page),
+            ("odd", 3, 5),
+        ):
             got = s.outcome(UNMAP, struct.pack("<IIQQ", obj, 0, addr, length))
             w.expect(f"unmap: {what}", got == "ended" or isinstance(got, int), True)
     os.close(fd)
@@ -525,18 +619,28 @@ def test_memory(w):
         error, _, fds = s.ask(MODEL_OPEN, open_body(w.size), [f.fileno()])
         w.expect("a model", (error, len(fds)), (0, 1))
         fd = fds[0]
-        w.expect("its memory is read-only", fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE, os.O_RDONLY)
+        w.expect(
+            "its memory is read-only", fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE, os.O_RDONLY
+        )
         for what, attempt in (
-                ("written", lambda: os.write(fd, b"x")),
-                ("cut", lambda: os.ftruncate(fd, 4096)),
-                ("mapped writable", lambda: mmap.mmap(fd, w.size, prot=mmap.PROT_READ | mmap.PROT_WRITE)),
-                ("punched", lambda: os.posix_fallocate(fd, 0, 4096))):
+            ("written", lambda: os.write(fd, b"x")),
+            ("cut", lambda: os.ftruncate(fd, 4096)),
+            (
+                "mapped writable",
+                lambda: mmap.mmap(fd, w.size, prot=mmap.PROT_READ | mmap.PROT_WRITE),
+            ),
+            ("punched", lambda: os.posix_fallocate(fd, 0, 4096)),
+        ):
             try:
                 attempt()
                 got = "it worked"
             except OSError as e:
                 got = e.errno
-            w.expect(f"its memory {what}", got in (errno.EBADF, errno.EINVAL, errno.EACCES, errno.EPERM), True)
+            w.expect(
+                f"its memory {what}",
+                got in (errno.EBADF, errno.EINVAL, errno.EACCES, errno.EPERM),
+                True,
+            )
         if os.geteuid():
             print("skip   opening it anew for another user's writing: needs root")
         elif os.fork() == 0:
@@ -560,7 +664,9 @@ def test_memory(w):
     end = time.monotonic() + 30
     while (w.daemon.memory_now() or 0) > test_vramrun.BUDGET and time.monotonic() < end:
         time.sleep(0.1)
-    w.expect("planted pages are given back", (w.daemon.memory_now() or 0) <= test_vramrun.BUDGET, True)
+    w.expect(
+        "planted pages are given back", (w.daemon.memory_now() or 0) <= test_vramrun.BUDGET, True
+    )
     w.still_well("memory")
 
 
@@ -605,18 +711,37 @@ def main():
             w = World(daemon, folder)
             test_vramrun.write_model(w.path)
             witness = subprocess.Popen(
-                daemon.vramrun([sys.executable, os.path.join(HERE, "test_vramrun.py"), "child", "restart"]),
-                env=dict(os.environ, TEST_MODEL=w.path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                daemon.vramrun(
+                    [sys.executable, os.path.join(HERE, "test_vramrun.py"), "child", "restart"]
+                ),
+                env=dict(os.environ, TEST_MODEL=w.path),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             witness.stdout.readline()
-            for test in (test_frames, test_hello, test_models, test_descriptors, test_objects, test_mappings,
-                         test_memory, test_floods):
+            for test in (
+                test_frames,
+                test_hello,
+                test_models,
+                test_descriptors,
+                test_objects,
+                test_mappings,
+                test_memory,
+                test_floods,
+            ):
                 before = w.count, w.failures
                 test(w)
-                print(f"{test.__name__}: {w.count - before[0]} checks, {w.failures - before[1]} failed", flush=True)
+                print(
+                    f"{test.__name__}: {w.count - before[0]} checks, {w.failures - before[1]} failed",
+                    flush=True,
+                )
             w.expect("the witness goes on", witness.poll(), None)
             test_vramrun.make_stop(w.path)
             out, err = witness.communicate(timeout=60)
-            w.expect("the witness", (witness.returncode, out.endswith("done\n"), err), (0, True, ""))
+            w.expect(
+                "the witness", (witness.returncode, out.endswith("done\n"), err), (0, True, "")
+            )
             left = daemon.ask("clients")["clients"]
             w.expect("nobody is left", [c for c in left if c.get("name") == "hostile"], [])
     finally:

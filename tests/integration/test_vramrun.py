@@ -46,7 +46,13 @@ def write_model(path, magic=b"GGUF\x03\0\0\0", size=MODEL):
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
+libc.mremap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_void_p,
+]
 for name in ("munmap", "mlock", "munlock", "mlock2", "madvise", "posix_madvise", "mprotect"):
     getattr(libc, name).argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 FAILED = ctypes.c_void_p(-1).value
@@ -126,7 +132,9 @@ def child_fragments(fd):
     expect("munmap middle", libc.munmap(p + 4096 * 1000, 4096 * 100, 0), 0)
     expect("munmap tail", libc.munmap(p + 4096 * (pages - 7), 4096 * 7, 0), 0)
     expect("munmap twice", libc.munmap(p, 4096 * 5, 0), 0)
-    q = libc.mmap(p + 4096 * 2000, 4096, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+    q = libc.mmap(
+        p + 4096 * 2000, 4096, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED, -1, 0
+    )
     expect("replaced", q, p + 4096 * 2000)
     ctypes.memset(q, 0x55, 4096)
     expect("before", wrong(p + 4096 * 5, 5, 995), 0)
@@ -246,7 +254,10 @@ failures = []
 
 
 def check(what, condition, detail=""):
-    print(("ok    " if condition else "FAILED") + f" {what}" + ("" if condition else f": {detail}"), flush=True)
+    print(
+        ("ok    " if condition else "FAILED") + f" {what}" + ("" if condition else f": {detail}"),
+        flush=True,
+    )
     if not condition:
         failures.append(what)
 
@@ -259,18 +270,37 @@ class World:
         write_model(self.model)
 
     def run(self, what, options=(), model=None, socket=None, timeout=120, **more):
-        command = [self.vramrun, "--socket", socket or self.daemon.socket, *options,
-                   sys.executable, os.path.abspath(__file__), "child", what]
+        command = [
+            self.vramrun,
+            "--socket",
+            socket or self.daemon.socket,
+            *options,
+            sys.executable,
+            os.path.abspath(__file__),
+            "child",
+            what,
+        ]
         env = dict(os.environ, **{PATH: model or self.model})
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, **more)
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=timeout, **more
+        )
 
     def raw(self, command, options=(), **more):
-        return subprocess.run([self.vramrun, "--socket", self.daemon.socket, *options, *command],
-                              capture_output=True, text=True, timeout=60, **more)
+        return subprocess.run(
+            [self.vramrun, "--socket", self.daemon.socket, *options, *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **more,
+        )
 
 
 def passed(what, done, words=()):
-    ok = done.returncode == 0 and done.stdout.endswith("done\n") and all(w in done.stderr for w in words)
+    ok = (
+        done.returncode == 0
+        and done.stdout.endswith("done\n")
+        and all(w in done.stderr for w in words)
+    )
     check(what, ok, f"rc {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}")
 
 
@@ -286,8 +316,11 @@ def test_models(w):
     safetensors = os.path.join(w.folder, "model.bin")
     write_model(safetensors, (64).to_bytes(8, "little") + b'{"')
     # The head is not the whole of a header: page 0 says something else than its word.
-    passed("safetensors, known by content", w.run("restart", ["-v"], model=make_stop(safetensors)),
-           ["model.bin is served"])
+    passed(
+        "safetensors, known by content",
+        w.run("restart", ["-v"], model=make_stop(safetensors)),
+        ["model.bin is served"],
+    )
     other = os.path.join(w.folder, "other.gguf")
     write_model(other, b"MZ\0\0\0\0\0\0")
     passed("another file with a model's name", w.run("plain", model=other))
@@ -316,7 +349,9 @@ def test_transparent(w):
         check(f"options of {path}", len(options) == 8 and all(o in text for o in options), options)
     check("version", w.raw([], ["--version"]).stdout.startswith("vramrun "))
     # A child of a shell is served too.
-    done = w.raw(["sh", "-c", f"{PATH}={w.model} {sys.executable} {os.path.abspath(__file__)} child read"])
+    done = w.raw(
+        ["sh", "-c", f"{PATH}={w.model} {sys.executable} {os.path.abspath(__file__)} child read"]
+    )
     passed("child of a shell", done)
 
 
@@ -329,21 +364,40 @@ def test_without_daemon(w):
     passed("no daemon, quiet", done)
     check("no daemon, quiet: silent", done.stderr == "", done.stderr)
     done = w.run("plain", ["--require"], socket=nowhere)
-    check("no daemon, required", done.returncode == 125 and done.stdout == "" and "cannot reach" in done.stderr,
-          done.stderr)
+    check(
+        "no daemon, required",
+        done.returncode == 125 and done.stdout == "" and "cannot reach" in done.stderr,
+        done.stderr,
+    )
     passed("required, and there", w.run("read", ["--require"]))
 
 
 def test_unservable(w):
     static = os.path.join(w.folder, "static")
-    built = shutil.which("gcc") and subprocess.run(
-        ["gcc", "-static", "-o", static, "-x", "c", "-"], input="int main(void) { return 9; }", text=True,
-        capture_output=True, check=False).returncode == 0
+    built = (
+        shutil.which("gcc")
+        and subprocess.run(
+            ["gcc", "-static", "-o", static, "-x", "c", "-"],
+            input="int main(void) { return 9; }",
+            text=True,
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
     if built:
         done = w.raw([static])
-        check("static: said, and run", done.returncode == 9 and "statically linked" in done.stderr, done.stderr)
+        check(
+            "static: said, and run",
+            done.returncode == 9 and "statically linked" in done.stderr,
+            done.stderr,
+        )
         done = w.raw([static], ["--require"])
-        check("static, required", done.returncode == 125 and "statically linked" in done.stderr, done.stderr)
+        check(
+            "static, required",
+            done.returncode == 125 and "statically linked" in done.stderr,
+            done.stderr,
+        )
         check("static, quiet", w.raw([static], ["--quiet"]).stderr == "")
     else:
         print("skip   static programs: cannot build one")
@@ -353,7 +407,11 @@ def test_unservable(w):
         os.chown(suid, 12345, -1)
         os.chmod(suid, 0o755 | stat.S_ISUID)
         done = w.raw([suid])
-        check("set-user-ID: said, and run", done.returncode == 0 and "set-user-ID" in done.stderr, done.stderr)
+        check(
+            "set-user-ID: said, and run",
+            done.returncode == 0 and "set-user-ID" in done.stderr,
+            done.stderr,
+        )
     else:
         print("skip   set-user-ID programs: not root")
     foreign = os.path.join(w.folder, "foreign")
@@ -390,9 +448,23 @@ def test_restart(w, fork):
     env = dict(os.environ, **{PATH: model})
     if fork:
         env["TEST_FORK"] = "1"
-    program = subprocess.Popen([w.vramrun, "--socket", w.daemon.socket, "-n", "reader", sys.executable,
-                                os.path.abspath(__file__), "child", "restart"], env=env, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    program = subprocess.Popen(
+        [
+            w.vramrun,
+            "--socket",
+            w.daemon.socket,
+            "-n",
+            "reader",
+            sys.executable,
+            os.path.abspath(__file__),
+            "child",
+            "restart",
+        ],
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     program.stdout.readline()
     for i in range(5):
         time.sleep(0.7)
@@ -411,8 +483,11 @@ def test_restart(w, fork):
         program.kill()
         out, err = program.communicate()
     ok = program.returncode == 0 and out.endswith("done\n")
-    check(f"daemon killed five times{', with a forked child' if fork else ''}", ok,
-          f"rc {program.returncode} {out[-500:]} {err[-1500:]}")
+    check(
+        f"daemon killed five times{', with a forked child' if fork else ''}",
+        ok,
+        f"rc {program.returncode} {out[-500:]} {err[-1500:]}",
+    )
     check("said so", "vramd has gone" in err and "vramd is back" in err, err)
     names = [c.get("name") for c in w.daemon.ask("clients").get("clients", [])]
     check("nobody is left", "reader" not in names, names)
