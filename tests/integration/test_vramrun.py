@@ -414,6 +414,19 @@ def test_unservable(w):
         )
     else:
         print("skip   set-user-ID programs: not root")
+    # The path of its dynamic linker, changed to another of the same length.
+    musl = os.path.join(w.folder, "musl")
+    with open("/bin/true", "rb") as f:
+        image = f.read()
+    at = image.find(b"/lib64/ld-linux-")
+    if at >= 0:
+        end = image.index(b"\0", at)
+        name = b"/lib/ld-musl".ljust(end - at, b"x")
+        with open(musl, "wb") as f:
+            f.write(image[:at] + name + image[end:])
+        os.chmod(musl, 0o755)
+        done = w.raw([musl])
+        check("another C library: said", "musl" in done.stderr, done.stderr)
     foreign = os.path.join(w.folder, "foreign")
     with open("/bin/true", "rb") as f:
         image = bytearray(f.read())

@@ -34,7 +34,8 @@ static bool same_machine(const Elf64_Ehdr *ehdr)
 	       ehdr->e_ident[EI_DATA] == self.e_ident[EI_DATA] && ehdr->e_machine == self.e_machine;
 }
 
-static bool has_interpreter(int fd, const Elf64_Ehdr *ehdr)
+/* The dynamic linker that the program asks for. Return: false if it asks for none. */
+static bool find_interpreter(int fd, const Elf64_Ehdr *ehdr, char *path, size_t size)
 {
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		off_t at = (off_t)(ehdr->e_phoff + (uint64_t)i * ehdr->e_phentsize);
@@ -42,8 +43,13 @@ static bool has_interpreter(int fd, const Elf64_Ehdr *ehdr)
 
 		if (pread(fd, &phdr, sizeof(phdr), at) != (ssize_t)sizeof(phdr))
 			return false;
-		if (phdr.p_type == PT_INTERP)
-			return true;
+		if (phdr.p_type != PT_INTERP)
+			continue;
+		if (phdr.p_filesz == 0 || phdr.p_filesz > size ||
+		    pread(fd, path, phdr.p_filesz, (off_t)phdr.p_offset) != (ssize_t)phdr.p_filesz)
+			return false;
+		path[phdr.p_filesz - 1] = '\0';
+		return true;
 	}
 	return false;
 }
@@ -79,7 +85,7 @@ static bool script_interpreter(const char *head, size_t n, char *path, size_t si
 	return true;
 }
 
-static const char *why_not(const char *path, char *text, size_t size, int depth)
+static const char *why_not(const char *path, bool *out_harmful, char *text, size_t size, int depth)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	union {
@@ -96,16 +102,20 @@ static const char *why_not(const char *path, char *text, size_t size, int depth)
 		if (depth == 0 ||
 		    !script_interpreter(head.bytes, (size_t)n, interpreter, sizeof(interpreter)))
 			return NULL;
-		return why_not(interpreter, text, size, depth - 1);
+		return why_not(interpreter, out_harmful, text, size, depth - 1);
 	}
 	if (n < (ssize_t)sizeof(head.ehdr) || memcmp(head.ehdr.e_ident, ELFMAG, SELFMAG))
 		return NULL;
 	if (!same_machine(&head.ehdr))
 		return say(text, size, "it is built for another architecture than vramrun");
-	if (!has_interpreter(fd, &head.ehdr))
+	if (!find_interpreter(fd, &head.ehdr, interpreter, sizeof(interpreter)))
 		return say(text, size,
 			   "it is statically linked, and nothing can be loaded into it; use a "
 			   "dynamically linked build");
+	if (strstr(interpreter, "ld-musl")) {
+		*out_harmful = true;
+		return say(text, size, "it runs on another C library (musl) than the shim");
+	}
 	if (gains_rights(fd))
 		return say(
 			text, size,
@@ -114,7 +124,8 @@ static const char *why_not(const char *path, char *text, size_t size, int depth)
 	return NULL;
 }
 
-const char *elf_why_not(const char *path, char *text, size_t size)
+const char *elf_why_not(const char *path, bool *out_harmful, char *text, size_t size)
 {
-	return why_not(path, text, size, SCRIPT_DEPTH);
+	*out_harmful = false;
+	return why_not(path, out_harmful, text, size, SCRIPT_DEPTH);
 }

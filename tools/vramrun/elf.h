@@ -3,13 +3,15 @@
 #ifndef VRAM_TOOLS_VRAMRUN_ELF_H
 #define VRAM_TOOLS_VRAMRUN_ELF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
- * Looks at the file that exec would run, and at the interpreter if it is a script.
- * Return: NULL if nothing speaks against it (also if the file cannot be read: exec will say why), else the reason,
- * written to text.
+ * Looks at the file that exec would run, and at the interpreter if it is a script. *out_harmful: the
+ * program would not even start with the shim.
+ * Return: NULL if nothing speaks against it (also if the file cannot be read: exec will say why),
+ * else the reason, written to text.
  */
-const char *elf_why_not(const char *path, char *text, size_t size);
+const char *elf_why_not(const char *path, bool *out_harmful, char *text, size_t size);
 
 #endif

@@ -238,6 +238,7 @@ int main(int argc, char **argv)
 	struct options options = { 0 };
 	int first = parse(&options, argc, argv);
 	const char *why = NULL;
+	bool harmful = false;
 
 	if (first < 0)
 		return EXIT_USAGE;
@@ -253,7 +254,7 @@ int main(int argc, char **argv)
 		return EXIT_OURS;
 	}
 	if (find_program(argv[first], program, sizeof(program)))
-		why = elf_why_not(program, text, sizeof(text));
+		why = elf_why_not(program, &harmful, text, sizeof(text));
 	if (why && (options.require || !options.quiet))
 		fprintf(stderr, "vramrun: %s cannot be served: %s\n", argv[first], why);
 	if (why && options.require)
@@ -262,7 +263,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vramrun: %s\n", vram_error_text());
 		return EXIT_OURS;
 	}
-	if (set_environment(&options, shim)) {
+	if (!harmful && set_environment(&options, shim)) {
 		fprintf(stderr, "vramrun: cannot set the environment: %s\n", strerror(errno));
 		return EXIT_OURS;
 	}
