@@ -218,6 +218,7 @@ static int setup(struct vramd *d)
 	int r;
 
 	privileges_raise_limits();
+	privileges_raise_priority();
 	r = loop_new(&d->loop, DAEMON_RING_ENTRIES);
 	if (r < 0) {
 		log_error(

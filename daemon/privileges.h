@@ -39,6 +39,13 @@
 /* Open files and locked memory, as many as one may have. Never fails: the defaults may do. */
 void privileges_raise_limits(void);
 
+/*
+ * Engines keep every processor busy, also while they wait: their threads poll at barriers. The daemon needs a processor
+ * seldom and briefly, and then at once, because the disk or a thread of the engine waits for it. As root it
+ * takes a better nice value; anybody may ask for a short slice. Never fails.
+ */
+void privileges_raise_priority(void);
+
 /* Drops for good. private: `vramd --user`, which keeps nothing. Return: 0, or -errno with the reason logged. */
 int privileges_drop(bool private);
 

@@ -223,6 +223,11 @@ uint32_t scheduler_device(const struct scheduler *s)
 	return s->dev;
 }
 
+uint32_t scheduler_chunk_bytes(const struct scheduler *s)
+{
+	return s->chunk_bytes;
+}
+
 size_t scheduler_n_sessions(const struct scheduler *s)
 {
 	return s->n_sessions;

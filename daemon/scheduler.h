@@ -70,6 +70,8 @@ struct arbiter *scheduler_arbiter(struct scheduler *s);
 const struct config *scheduler_config(const struct scheduler *s);
 struct gpu *scheduler_gpu(struct scheduler *s);
 uint32_t scheduler_device(const struct scheduler *s); /* in the arbiter */
+/* Of buffers, and of models that are not very large. */
+uint32_t scheduler_chunk_bytes(const struct scheduler *s);
 size_t scheduler_n_sessions(const struct scheduler *s);
 /* The list head of struct scheduler_session.node. */
 struct list_node *scheduler_sessions(struct scheduler *s);

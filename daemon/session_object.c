@@ -8,6 +8,10 @@
 #include "common/err.h"
 #include "daemon/session_private.h"
 
+/* Of all buffers of a session: each chunk costs the daemon some 40 bytes, touched or not. At 2 MiB these are
+ * 512 GiB. (Models cost little: their chunks grow with them.) */
+#define BUFFER_CHUNKS_MAX 262144u
+
 static struct use *find_use(struct session *session, uint32_t id)
 {
 	struct use *use;
@@ -122,6 +126,8 @@ static void finish_open(struct session *session, const struct vram_msg_hdr *hdr,
 	}
 	session->n_objects++;
 	session->registered_bytes += object->size_bytes;
+	if (object->kind == POLICY_BUFFER)
+		session->n_buffer_chunks += object->mem->n_chunks;
 	reply.object = use->id;
 	reply.slot_base = use->slot_base;
 	reply.map_bytes = object->mem->map_bytes;
@@ -301,6 +307,9 @@ void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
 	}
 	n = msg->size_bytes / msg->layer_bytes + (msg->size_bytes % msg->layer_bytes != 0);
 	wrong = check_limits(session, msg->size_bytes, n);
+	if (!wrong && msg->size_bytes / scheduler_chunk_bytes(session->scheduler) >=
+			      BUFFER_CHUNKS_MAX - session->n_buffer_chunks)
+		wrong = "buffers of too many chunks; a larger device.chunk would help";
 	if (wrong) {
 		session_refuse(session, hdr, -E2BIG, wrong);
 		return;
@@ -331,6 +340,8 @@ static void close_use(struct session *session, struct use *use)
 {
 	session->n_objects--;
 	session->registered_bytes -= use->object->size_bytes;
+	if (use->object->kind == POLICY_BUFFER)
+		session->n_buffer_chunks -= use->object->mem->n_chunks;
 	scheduler_use_detach(session->scheduler, use);
 }
 

@@ -38,6 +38,7 @@ struct session {
 	uint32_t next_object;
 	uint32_t n_objects;
 	uint64_t registered_bytes; /* of all objects */
+	uint32_t n_buffer_chunks;  /* of all buffers */
 	uint64_t revoked_until_ns;
 };
 

@@ -608,6 +608,24 @@ START_TEST(limits_of_a_session)
 }
 END_TEST
 
+/* Books for each chunk: nobody may make the daemon keep millions of them. */
+START_TEST(buffers_of_too_many_chunks)
+{
+	struct vram_buffer *half = NULL, *rest = NULL;
+
+	start("device.chunk=64K", NULL);
+	ck_assert_int_eq(vram_buffer_new(one, NULL, 1ull << 40, 1ull << 30, &half), -E2BIG);
+	ck_assert_ptr_null(half);
+	ck_assert_int_eq(vram_buffer_new(one, NULL, 9ull << 30, 1ull << 30, &half), 0);
+	ck_assert_int_eq(vram_buffer_new(one, NULL, 9ull << 30, 1ull << 30, &rest), -E2BIG);
+	ck_assert_ptr_null(rest);
+	vram_buffer_free(half);
+	ck_assert_int_eq(vram_buffer_new(one, NULL, 9ull << 30, 1ull << 30, &rest), 0);
+	vram_buffer_free(rest);
+	all_gone();
+}
+END_TEST
+
 static void add(Suite *suite, const char *name, const TTest *test, int n)
 {
 	TCase *tc = tcase_create(name);
@@ -647,6 +665,7 @@ int main(void)
 	add(suite, "limits", layer_larger_than_the_limit, 1);
 	add(suite, "limits", waiting_at_a_limit_keeps_nobody_out, 1);
 	add(suite, "limits", limits_of_a_session, 1);
+	add(suite, "limits", buffers_of_too_many_chunks, 1);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
