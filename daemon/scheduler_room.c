@@ -130,26 +130,31 @@ static bool used_by_group(struct scheduler *s, const struct object *object,
 	return false;
 }
 
-/* The chunk of the object that is needed last, if it is needed later than the best so far. */
-static void latest_of(struct object *object, const struct object *want, uint64_t now_ns,
-		      struct chunk_ref *best, uint64_t *best_ns)
+/* The latest needed chunk of an object that may go. */
+static void latest_of(struct object *object, uint64_t now_ns, struct chunk_ref *best,
+		      uint64_t *best_ns)
 {
-	struct policy_victim victim;
+	for (uint32_t c = 0; c < object->mem->n_chunks; c++) {
+		const struct chunk *chunk = &object->chunks[c];
+		uint64_t next_ns;
 
-	if (policy_object_victim(object->policy, now_ns, object == want, &victim) < 0 ||
-	    (best->object && victim.next_ns <= *best_ns))
-		return;
-	*best = (struct chunk_ref){ .object = object, .chunk = victim.chunk };
-	*best_ns = victim.next_ns;
+		if (chunk->state != CHUNK_RESIDENT || chunk->holds || chunk->flags & CHUNK_PINNED)
+			continue;
+		next_ns = policy_next_use(object->policy, c, now_ns);
+		if (best->object && next_ns <= *best_ns)
+			continue;
+		*best = (struct chunk_ref){ .object = object, .chunk = c };
+		*best_ns = next_ns;
+	}
 }
 
 /*
- * A group stands at its limit: what it needs last goes, objects of its own before those that it shares. want: the
- * object that needs the room, or NULL.
+ * A group stands at its limit: what it needs last goes, objects of its own before those that it shares.
+ * This walks the group's chunks: a group at its limit pays for its own evictions.
  * Return: 0, or -EAGAIN if nothing of it can go now.
  */
-static int victim_in_group(struct scheduler *s, const struct arbiter_group *group,
-			   const struct object *want, uint64_t now_ns, struct chunk_ref *out)
+static int victim_in_group(struct scheduler *s, const struct arbiter_group *group, uint64_t now_ns,
+			   struct chunk_ref *out)
 {
 	struct chunk_ref best = { 0 };
 	struct object *object;
@@ -157,11 +162,11 @@ static int victim_in_group(struct scheduler *s, const struct arbiter_group *grou
 
 	list_for_each(object, &s->objects, node)
 		if (!object->pinned && used_by_group_only(s, object, group))
-			latest_of(object, want, now_ns, &best, &best_ns);
+			latest_of(object, now_ns, &best, &best_ns);
 	if (!best.object)
 		list_for_each(object, &s->objects, node)
 			if (!object->pinned && used_by_group(s, object, group))
-				latest_of(object, want, now_ns, &best, &best_ns);
+				latest_of(object, now_ns, &best, &best_ns);
 	*out = best;
 	return best.object ? 0 : -EAGAIN;
 }
@@ -183,7 +188,7 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 		if (refused == 0)
 			return 0;
 		if (refused == -EDQUOT) {
-			r = victim_in_group(s, &group, object, now, &ref);
+			r = victim_in_group(s, &group, now, &ref);
 			if (r < 0)
 				return s->pinned.n || !pager_is_idle(s->pager) ? -EBUSY : refused;
 			/* Ahead of need only for something that is needed later still. */
@@ -341,7 +346,7 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns)
 		struct chunk_ref ref;
 
 		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes)
-			if (victim_in_group(s, &over[i].group, NULL, now_ns, &ref) < 0 ||
+			if (victim_in_group(s, &over[i].group, now_ns, &ref) < 0 ||
 			    evict(s, ref.object, ref.chunk, NULL) == -EAGAIN)
 				break;
 	}
