@@ -229,9 +229,9 @@ START_TEST(many_threads)
 	pthread_t threads[4];
 
 	for (int i = 0; i < 4; i++)
-		pthread_create(&threads[i], NULL, walk_thread, model);
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, walk_thread, model), 0);
 	for (int i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 }
 END_TEST
 
