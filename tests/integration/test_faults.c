@@ -236,6 +236,41 @@ START_TEST(reads_fail)
 }
 END_TEST
 
+static unsigned long long bytes_read(void)
+{
+	unsigned long long n = 0;
+	char line[128];
+	FILE *f;
+
+	snprintf(line, sizeof(line), "/proc/%d/io", (int)d.pid);
+	f = fopen(line, "re");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "read_bytes: %llu", &n) == 1)
+			break;
+	fclose(f);
+	return n;
+}
+
+/* What cannot be read is not read again and again for a session that waits for nothing. */
+START_TEST(broken_disk_is_left_alone)
+{
+	struct vram_model *a;
+	unsigned long long n;
+
+	start("io.fault=read:eio:after=1", NULL);
+	a = model_of(one, "a");
+	ck_assert_int_eq(vram_layer_acquire(vram_model_layer(a, 0), ENGINE_FOREVER), -EIO);
+	usleep(300000); /* each chunk may be tried once ahead */
+	n = bytes_read();
+	ck_assert_uint_gt(n, 0);
+	usleep(400000); /* the session counts as active for a second */
+	ck_assert_uint_eq(bytes_read(), n);
+	vram_model_close(a);
+	all_gone();
+}
+END_TEST
+
 START_TEST(reads_are_short)
 {
 	struct vram_model *a, *b;
@@ -647,6 +682,7 @@ int main(void)
 	add(suite, "waiting", too_many_requests, 1);
 	add(suite, "waiting", stop_while_clients_wait, 1);
 	add(suite, "disk", reads_fail, 1);
+	add(suite, "disk", broken_disk_is_left_alone, 1);
 	add(suite, "disk", reads_are_short, 1);
 	add(suite, "disk", some_writes_fail, 3);
 	add(suite, "disk", all_writes_fail, 1);
