@@ -112,7 +112,7 @@ CHECK_LIBS = $(call pkg,--libs check)
 # ---- what there is -----------------------------------------------------------
 
 COMMON_SRC := $(wildcard common/*.c)
-LEDGER_SRC := $(wildcard kmod/ledger*.c kmod/pressure.c)
+LEDGER_SRC := $(wildcard kmod/ledger*.c kmod/group.c kmod/pressure.c kmod/stall.c)
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_SRC := $(wildcard libclient/*.c)
 PRELOAD_SRC := $(wildcard libclient/preload/*.c)

@@ -2,19 +2,14 @@
 /*
  * The arbiter in this process: kmod/ledger.c and kmod/pressure.c linked in.
  *
- * The ledger knows groups by kind and number. This file gives them names, hangs
- * a pressure meter on each, keeps which limits were set for whom, and makes and
- * frees groups: a user, cgroup or executable has a group as long as a session
- * is below it, a limit is set for it or a trigger watches it.
+ * kmod/group.c gives the ledger's groups names and makes and frees them, kmod/stall.c
+ * knows whose pressure a wait is. What is here is what the kernel module does in its own way: who
+ * the sessions are, which limits were set for whom, triggers.
  *
  * Limits are looked up from the most specific to the most general: set for the
  * group on this device, set for the group on all devices, for a user the same
  * two of `default`, then no limit. What comes out is written into the ledger
  * whenever any of these changes; the ledger itself knows no inheritance.
- *
- * Pressure: a session is one unit in the meter of each device it uses (stalled,
- * running or idle there) and one unit in its own meter and in that of each
- * group above it (stalled if it is on any device, else running if it is on any).
  *
  * Locking: one thread. Ownership: the arbiter owns the ledger, everything on
  * `priv` of its groups, and the triggers.
@@ -64,28 +59,28 @@ static int local_session_open(struct arbiter *a, const struct arbiter_peer *peer
 {
 	struct ledger_group *chain[LEDGER_N_CHAINS] = { NULL }, *g;
 	struct local *l = local_of(a);
-	struct local_session *s = calloc(1, sizeof(*s));
+	struct local_session *s;
 	uint32_t c;
 	int r;
 
+	if (peer->cgroup && strcmp(peer->cgroup, "/") && !group_is_path(peer->cgroup))
+		return -EINVAL;
+	if (peer->exe && !group_is_path(peer->exe))
+		return -EINVAL;
+	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	r = local_user_group(l, peer->uid, now_ns, &chain[LEDGER_CHAIN(LEDGER_USER)]);
-	if (!r && peer->cgroup && strcmp(peer->cgroup, "/"))
-		r = local_cgroup_group(l, peer->cgroup, true, now_ns,
-				       &chain[LEDGER_CHAIN(LEDGER_CGROUP)]);
-	if (!r && peer->exe)
-		r = local_exe_group(l, peer->exe, now_ns, &chain[LEDGER_CHAIN(LEDGER_EXE)]);
+	r = group_chain(&l->book, peer->uid, peer->cgroup, peer->exe, now_ns, chain);
 	if (!r)
 		r = ledger_session_new(l->ledger, chain, &g);
 	if (r) {
 		for (c = 0; c < LEDGER_N_CHAINS; c++)
-			local_group_collect(l, chain[c]);
+			group_collect(&l->book, chain[c]);
 		free(s);
 		return r;
 	}
 	g->priv = s;
-	pressure_init(&s->group.pressure, now_ns);
+	pressure_init(&s->stall.group.pressure, now_ns);
 	s->pid = peer->pid;
 	s->uid = peer->uid;
 	if (peer->comm)
@@ -99,22 +94,21 @@ static int local_session_close(struct arbiter *a, uint64_t session, uint64_t now
 	struct ledger_group *g = session_of(a, session), *chain[LEDGER_N_CHAINS];
 	struct local *l = local_of(a);
 	struct local_session *s;
-	uint32_t dev, c, i;
+	uint32_t c, i;
 
 	if (!g)
 		return -ENOENT;
-	for (dev = 0; dev < l->ledger->n_devices; dev++)
-		local_set_state(l, g, dev, 0, false, now_ns);
+	stall_stop(&l->book, l->device_pressure, g, now_ns);
 	for (i = 0; i < LOCAL_MAX_TRIGGERS; i++)
 		if (l->trigger[i] && l->trigger[i]->group == g)
 			local_trigger_free(l, i);
 	memcpy(chain, g->parent, sizeof(chain));
 	s = g->priv;
 	ledger_session_free(l->ledger, g);
-	free(s->group.limits);
+	free(s->limits);
 	free(s);
 	for (c = 0; c < LEDGER_N_CHAINS; c++)
-		local_group_collect(l, chain[c]);
+		group_collect(&l->book, chain[c]);
 	return 0;
 }
 
@@ -256,7 +250,7 @@ static int local_usage(struct arbiter *a, const struct arbiter_group *group, uin
 	r = ledger_read(local_of(a)->ledger, g, dev, tier, &u);
 	if (r)
 		return r;
-	own = priv_of(g)->limits;
+	own = limits_of(g);
 	row = local_limit_row(local_of(a), dev, tier);
 	*out = (struct arbiter_usage){
 		.usage = u.usage,
@@ -309,12 +303,9 @@ static void local_free(struct arbiter *a)
 
 	for (i = 0; i < LOCAL_MAX_TRIGGERS; i++)
 		free(l->trigger[i]);
-	for (g = l->ledger->root.next; g; g = g->next) {
-		free(priv_of(g)->limits);
-		free(priv_of(g)->path);
-		free(g->priv);
-	}
-	ledger_free(l->ledger);
+	for (g = l->ledger->root.next; g; g = g->next)
+		free(*limits_at(g));
+	group_book_deinit(&l->book);
 	free(l);
 }
 
@@ -358,20 +349,29 @@ static const struct arbiter_ops local_ops = {
 	.poll = local_poll,
 };
 
+/* A new group has what is set for it already, or for all of its kind. */
+static void on_made(struct group_book *book, struct ledger_group *g)
+{
+	struct local *l = (struct local *)((char *)book - offsetof(struct local, book));
+	uint32_t dev;
+
+	for (dev = 0; dev < l->ledger->n_devices; dev++)
+		local_limits_apply(l, g, dev);
+}
+
 int arbiter_local_new(uint64_t now_ns, struct arbiter **out_arbiter)
 {
 	struct local *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
-	l->ledger = ledger_new();
-	if (!l->ledger) {
+	if (group_book_init(&l->book, sizeof(struct local_group), now_ns)) {
 		free(l);
 		return -ENOMEM;
 	}
 	l->base.ops = &local_ops;
-	l->ledger->root.priv = &l->root;
-	pressure_init(&l->root.pressure, now_ns);
+	l->book.made = on_made;
+	l->ledger = l->book.ledger;
 	*out_arbiter = &l->base;
 	return 0;
 }

@@ -7,10 +7,9 @@
 #define VRAM_DAEMON_ARBITER_LOCAL_H
 
 #include "daemon/arbiter.h"
-#include "kmod/ledger.h"
-#include "kmod/pressure.h"
+#include "kmod/group.h"
+#include "kmod/stall.h"
 
-#define LOCAL_N_BUCKETS	   1024
 #define LOCAL_MAX_TRIGGERS 256
 #define LOCAL_COMM_MAX	   16
 /* The row of limits set for all devices. */
@@ -23,23 +22,18 @@ struct limit_table {
 	uint64_t value[LEDGER_MAX_DEVICES + 1][LEDGER_N_TIERS][LEDGER_N_KEYS];
 };
 
-/* On `priv` of every ledger group. */
+/* On `priv` of every group but the root and the sessions. */
 struct local_group {
-	struct pressure pressure;
+	struct group group; /* the first: `priv` points to either */
 	struct limit_table *limits;
-	char *path;			/* CGROUP, EXE */
-	struct ledger_group *hash_next; /* of those with a path */
-	uint32_t n_triggers;
 };
 
 struct local_session {
-	struct local_group group; /* the first: `priv` points to either */
+	struct stall_session stall; /* the first, likewise */
+	struct limit_table *limits;
 	pid_t pid;
 	uid_t uid;
 	char comm[LOCAL_COMM_MAX];
-	uint32_t stalls[LEDGER_MAX_DEVICES]; /* requests waiting, by device */
-	uint32_t running;		     /* bit per device: running or stalled there */
-	uint32_t stalled;		     /* bit per device: stalls is not 0 */
 };
 
 struct local_trigger {
@@ -50,13 +44,11 @@ struct local_trigger {
 
 struct local {
 	struct arbiter base;
-	struct ledger *ledger;
-	struct local_group root;
+	struct group_book book;
+	struct ledger *ledger; /* the book's */
 	struct limit_table defaults;
-	uint64_t last_path_key;
 	struct pressure device_pressure[LEDGER_MAX_DEVICES];
 	struct local_trigger *trigger[LOCAL_MAX_TRIGGERS];
-	struct ledger_group *bucket[LOCAL_N_BUCKETS];
 };
 
 static inline struct local *local_of(struct arbiter *a)
@@ -64,9 +56,18 @@ static inline struct local *local_of(struct arbiter *a)
 	return (struct local *)a;
 }
 
-static inline struct local_group *priv_of(const struct ledger_group *g)
+/* Where the limits of a group hang, of any but the root. */
+static inline struct limit_table **limits_at(const struct ledger_group *g)
 {
-	return g->priv;
+	if (g->kind == LEDGER_SESSION)
+		return &((struct local_session *)g->priv)->limits;
+	return &((struct local_group *)g->priv)->limits;
+}
+
+/* What was set for a group; NULL: nothing. */
+static inline const struct limit_table *limits_of(const struct ledger_group *g)
+{
+	return g->kind == LEDGER_ROOT ? NULL : *limits_at(g);
 }
 
 static inline struct ledger_group *session_of(struct arbiter *a, uint64_t id)
@@ -97,11 +98,6 @@ static inline uint32_t local_limit_row(const struct local *l, uint32_t dev, uint
 }
 
 /* arbiter_local_group.c */
-void local_group_collect(struct local *l, struct ledger_group *g);
-int local_user_group(struct local *l, uint64_t uid, uint64_t now_ns, struct ledger_group **out);
-int local_exe_group(struct local *l, const char *path, uint64_t now_ns, struct ledger_group **out);
-int local_cgroup_group(struct local *l, const char *path, bool fold, uint64_t now_ns,
-		       struct ledger_group **out);
 int local_find(struct arbiter *a, const struct arbiter_subject *s, struct arbiter_group *out_group);
 int local_group_name(struct arbiter *a, const struct arbiter_group *group, char *buf, size_t size);
 int local_for_each(struct arbiter *a, arbiter_group_fn fn, void *ctx);
@@ -116,8 +112,6 @@ int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		    struct arbiter_limits *out_limits);
 
 /* arbiter_local_pressure.c */
-void local_set_state(struct local *l, struct ledger_group *g, uint32_t dev, uint32_t stalls,
-		     bool running, uint64_t now_ns);
 int local_run(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
 int local_idle(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);
 int local_stall_begin(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns);

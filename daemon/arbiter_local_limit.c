@@ -33,7 +33,7 @@ static void limit_apply(struct local *l, struct ledger_group *g, uint32_t dev, u
 {
 	uint64_t value;
 
-	if (limit_lookup(l, priv_of(g)->limits, g->kind, dev, tier, key, &value))
+	if (limit_lookup(l, limits_of(g), g->kind, dev, tier, key, &value))
 		ledger_limit_set(l->ledger, g, dev, tier, key, value);
 	else
 		ledger_limit_clear(l->ledger, g, dev, tier, key);
@@ -105,15 +105,15 @@ static void table_set(struct limit_table *t, uint32_t row, uint32_t tier, uint32
 static int limit_group(struct local *l, const struct arbiter_subject *s, struct ledger_group **out)
 {
 	/* No meter begins before the latest time that any of them has seen. */
-	uint64_t now_ns = l->root.pressure.now_ns;
+	uint64_t now_ns = l->book.root.pressure.now_ns;
 
 	switch (s->kind) {
 	case ARBITER_USER:
-		return s->id < UINT32_MAX ? local_user_group(l, s->id, now_ns, out) : -EINVAL;
+		return s->id < UINT32_MAX ? group_user(&l->book, s->id, now_ns, out) : -EINVAL;
 	case ARBITER_CGROUP:
-		return s->path ? local_cgroup_group(l, s->path, false, now_ns, out) : -EINVAL;
+		return s->path ? group_cgroup(&l->book, s->path, false, now_ns, out) : -EINVAL;
 	case ARBITER_EXE:
-		return s->path ? local_exe_group(l, s->path, now_ns, out) : -EINVAL;
+		return s->path ? group_exe(&l->book, s->path, now_ns, out) : -EINVAL;
 	case ARBITER_SESSION:
 		*out = ledger_find(l->ledger, LEDGER_SESSION, s->id);
 		return *out ? 0 : -ENOENT;
@@ -126,6 +126,7 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		    uint32_t key, uint64_t value)
 {
 	struct local *l = local_of(a);
+	struct limit_table **own;
 	struct ledger_group *g;
 	uint32_t row;
 	int r;
@@ -144,15 +145,17 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 	r = limit_group(l, s, &g);
 	if (r)
 		return r;
-	if (!priv_of(g)->limits) {
-		priv_of(g)->limits = calloc(1, sizeof(*priv_of(g)->limits));
-		if (!priv_of(g)->limits) {
+	own = limits_at(g);
+	if (!*own) {
+		*own = calloc(1, sizeof(**own));
+		if (!*own) {
 			if (g->kind != LEDGER_SESSION)
-				local_group_collect(l, g);
+				group_collect(&l->book, g);
 			return -ENOMEM;
 		}
+		group_priv(g)->n_holds++;
 	}
-	table_set(priv_of(g)->limits, row, tier, key, value);
+	table_set(*own, row, tier, key, value);
 	limits_changed(l, g, row, tier, key);
 	return 0;
 }
@@ -161,6 +164,7 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 		      uint32_t tier, uint32_t key)
 {
 	struct local *l = local_of(a);
+	struct limit_table **own;
 	struct arbiter_group ref;
 	struct ledger_group *g;
 	uint32_t row;
@@ -181,15 +185,17 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	if (r)
 		return r == -ENOENT && s->kind != ARBITER_SESSION ? 0 : r;
 	g = group_of(a, &ref);
-	if (!priv_of(g)->limits)
+	own = limits_at(g);
+	if (!*own)
 		return 0;
-	table_clear_rows(priv_of(g)->limits, row, tier, key);
+	table_clear_rows(*own, row, tier, key);
 	limits_changed(l, g, row, tier, key);
-	if (!priv_of(g)->limits->n_set) {
-		free(priv_of(g)->limits);
-		priv_of(g)->limits = NULL;
+	if (!(*own)->n_set) {
+		free(*own);
+		*own = NULL;
+		group_priv(g)->n_holds--;
 		if (g->kind != LEDGER_SESSION)
-			local_group_collect(l, g);
+			group_collect(&l->book, g);
 	}
 	return 0;
 }
@@ -222,7 +228,7 @@ int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		if (r && (r != -ENOENT || s->kind == ARBITER_SESSION))
 			return r;
 		if (!r)
-			own = priv_of(group_of(a, &ref))->limits;
+			own = limits_of(group_of(a, &ref));
 	}
 	for (key = 0; key < LEDGER_N_KEYS; key++)
 		if (!limit_lookup(l, own, s->kind, row, tier, key, &lim.value[key]))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The local arbiter's pressure: sessions as units in the meters of groups and devices; triggers. */
+/* The local arbiter's pressure: readings and triggers. */
 #include "daemon/arbiter_local.h"
 
 #include <errno.h>
@@ -8,97 +8,35 @@
 
 _Static_assert(ARBITER_PRESSURE_TEXT_MAX == PRESSURE_TEXT_MAX, "same text");
 
-enum unit_state {
-	UNIT_IDLE,
-	UNIT_RUNNING,
-	UNIT_STALLED
-};
-static void unit_move(struct pressure *p, enum unit_state from, enum unit_state to, uint64_t now_ns)
-{
-	if (from == to)
-		return;
-	if (from == UNIT_IDLE)
-		pressure_run(p, now_ns);
-	else if (from == UNIT_STALLED)
-		pressure_leave(p, now_ns);
-	if (to == UNIT_IDLE)
-		pressure_idle(p, now_ns);
-	else if (to == UNIT_STALLED)
-		pressure_enter(p, now_ns);
-}
-
-static enum unit_state state_of(uint32_t stalled, uint32_t running)
-{
-	return stalled ? UNIT_STALLED : running ? UNIT_RUNNING : UNIT_IDLE;
-}
-
-void local_set_state(struct local *l, struct ledger_group *g, uint32_t dev, uint32_t stalls,
-		     bool running, uint64_t now_ns)
-{
-	struct local_session *s = g->priv;
-	uint32_t bit = 1u << dev, stalled = s->stalled, runs = s->running, chain;
-	struct ledger_group *p;
-
-	s->stalls[dev] = stalls;
-	s->stalled = stalls ? stalled | bit : stalled & ~bit;
-	s->running = running ? runs | bit : runs & ~bit;
-	unit_move(&l->device_pressure[dev], state_of(stalled & bit, runs & bit),
-		  state_of(s->stalled & bit, s->running & bit), now_ns);
-	unit_move(&s->group.pressure, state_of(stalled, runs), state_of(s->stalled, s->running),
-		  now_ns);
-	unit_move(&l->root.pressure, state_of(stalled, runs), state_of(s->stalled, s->running),
-		  now_ns);
-	for (chain = 0; chain < LEDGER_N_CHAINS; chain++)
-		for (p = g->parent[chain]; p; p = p->parent[chain])
-			unit_move(&priv_of(p)->pressure, state_of(stalled, runs),
-				  state_of(s->stalled, s->running), now_ns);
-}
-
-enum session_event {
-	EVENT_RUN,
-	EVENT_IDLE,
-	EVENT_STALL,
-	EVENT_UNSTALL
-};
-
-static int session_event(struct arbiter *a, uint64_t session, uint32_t dev,
-			 enum session_event event, uint64_t now_ns)
+static int session_event(struct arbiter *a, uint64_t session, uint32_t dev, enum stall_event event,
+			 uint64_t now_ns)
 {
 	struct ledger_group *g = session_of(a, session);
 	struct local *l = local_of(a);
-	uint32_t stalls;
 
 	if (!g || dev >= l->ledger->n_devices)
 		return -ENOENT;
-	stalls = ((struct local_session *)g->priv)->stalls[dev];
-	if (event == EVENT_UNSTALL && !stalls)
-		return -EINVAL;
-	if (event == EVENT_STALL && stalls == UINT32_MAX)
-		return -EOVERFLOW;
-	stalls += (event == EVENT_STALL) - (event == EVENT_UNSTALL);
-	/* While it waits it is not idle, whatever it says. */
-	local_set_state(l, g, dev, stalls, event != EVENT_IDLE || stalls, now_ns);
-	return 0;
+	return stall_event(&l->book, &l->device_pressure[dev], g, dev, event, now_ns);
 }
 
 int local_run(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns)
 {
-	return session_event(a, session, dev, EVENT_RUN, now_ns);
+	return session_event(a, session, dev, STALL_RUN, now_ns);
 }
 
 int local_idle(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns)
 {
-	return session_event(a, session, dev, EVENT_IDLE, now_ns);
+	return session_event(a, session, dev, STALL_IDLE, now_ns);
 }
 
 int local_stall_begin(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns)
 {
-	return session_event(a, session, dev, EVENT_STALL, now_ns);
+	return session_event(a, session, dev, STALL_BEGIN, now_ns);
 }
 
 int local_stall_end(struct arbiter *a, uint64_t session, uint32_t dev, uint64_t now_ns)
 {
-	return session_event(a, session, dev, EVENT_UNSTALL, now_ns);
+	return session_event(a, session, dev, STALL_END, now_ns);
 }
 
 static void read_pressure(struct pressure *p, uint64_t now_ns, struct arbiter_pressure *out)
@@ -118,7 +56,7 @@ int local_pressure_group(struct arbiter *a, const struct arbiter_group *group, u
 
 	if (!g)
 		return -ENOENT;
-	read_pressure(&priv_of(g)->pressure, now_ns, out);
+	read_pressure(&group_priv(g)->pressure, now_ns, out);
 	return 0;
 }
 
@@ -153,7 +91,7 @@ int local_trigger_add(struct arbiter *a, const struct arbiter_group *group, uint
 	if (!t)
 		return -ENOMEM;
 	t->group = g;
-	t->pressure = g ? &priv_of(g)->pressure : &l->device_pressure[dev];
+	t->pressure = g ? &group_priv(g)->pressure : &l->device_pressure[dev];
 	r = pressure_trigger_add(t->pressure, &t->trigger, full ? PRESSURE_FULL : PRESSURE_SOME,
 				 threshold_us, window_us, now_ns);
 	if (r) {
@@ -161,7 +99,7 @@ int local_trigger_add(struct arbiter *a, const struct arbiter_group *group, uint
 		return r;
 	}
 	if (g)
-		priv_of(g)->n_triggers++;
+		group_priv(g)->n_holds++;
 	l->trigger[id] = t;
 	*out_trigger = id;
 	return 0;
@@ -173,7 +111,7 @@ void local_trigger_free(struct local *l, uint32_t id)
 
 	pressure_trigger_del(t->pressure, &t->trigger);
 	if (t->group)
-		priv_of(t->group)->n_triggers--;
+		group_priv(t->group)->n_holds--;
 	l->trigger[id] = NULL;
 	free(t);
 }
@@ -188,7 +126,7 @@ int local_trigger_del(struct arbiter *a, uint32_t trigger)
 	g = l->trigger[trigger]->group;
 	local_trigger_free(l, trigger);
 	if (g && g->kind != LEDGER_SESSION)
-		local_group_collect(l, g);
+		group_collect(&l->book, g);
 	return 0;
 }
 

@@ -26,9 +26,9 @@ PARTS = [
     (r"libclient/", r"libclient/(?!examples/|preload/)|common/"),
     (r"tools/vramtrace/", r"tools/vramtrace/|common/|libclient/vram\.h|kmod/(uapi/|trace)"),
     (r"tools/(\w+)/", r"tools/\1/|common/|libclient/vram\.h"),
-    (r"daemon/policy\w*\.[ch]", r"daemon/policy\w*\.h|common/|kmod/(ledger|pressure)\.h"),
-    (r"daemon/arbiter_kmod\.c", r"daemon/|common/|kmod/(ledger|pressure)\.h|kmod/uapi/"),
-    (r"daemon/", r"daemon/|common/|kmod/(ledger|pressure)\.h"),
+    (r"daemon/policy\w*\.[ch]", r"daemon/policy\w*\.h|common/|kmod/(ledger|pressure|group|stall)\.h"),
+    (r"daemon/arbiter_kmod\.c", r"daemon/|common/|kmod/(ledger|pressure|group|stall)\.h|kmod/uapi/"),
+    (r"daemon/", r"daemon/|common/|kmod/(ledger|pressure|group|stall)\.h"),
     (r"tests/", r""),
 ]
 
