@@ -77,9 +77,10 @@ struct vram_msg_error {
 	char text[240]; /* for people, NUL-terminated */
 };
 
-/* HELLO. Descriptors: none. */
-#define VRAM_HELLO_SHIM	 1u /* an unmodified program under vramrun */
-#define VRAM_HELLO_ADMIN 2u /* no table, ADMIN messages only */
+/* HELLO. Descriptors: none; with VRAM_HELLO_DEVICE one, of /dev/vram, whose session has a residency table. */
+#define VRAM_HELLO_SHIM	  1u /* an unmodified program under vramrun */
+#define VRAM_HELLO_ADMIN  2u /* no table, ADMIN messages only */
+#define VRAM_HELLO_DEVICE 4u /* the daemon may use this session of the kernel module */
 struct vram_msg_hello {
 	uint32_t version;  /* VRAM_PROTO_VERSION; another one is refused with -EPROTONOSUPPORT */
 	uint32_t flags;	   /* VRAM_HELLO_* */
@@ -93,7 +94,9 @@ enum vram_device_kind {
 };
 
 /* Reply: one descriptor, the residency table (a sealed memfd of n_slots * 64 bytes, to be mapped
- * shared and writable); none for ADMIN. */
+ * shared and writable); none for ADMIN, and none with VRAM_HELLO_REPLY_DEVICE: the table is the one of the
+ * client's session of /dev/vram. */
+#define VRAM_HELLO_REPLY_DEVICE 1u
 struct vram_msg_hello_reply {
 	uint32_t version;
 	uint32_t device_kind;
@@ -103,7 +106,7 @@ struct vram_msg_hello_reply {
 	uint32_t n_slots;
 	uint32_t max_objects;
 	uint32_t max_extents; /* of one object */
-	uint32_t pad;
+	uint32_t flags;	      /* VRAM_HELLO_REPLY_* */
 	char device_name[32];
 };
 
