@@ -17,7 +17,7 @@
 #include "common/fd.h"
 #include "libclient/reader.h"
 
-static __thread char error_text[256];
+static __thread char error_text[512];
 
 const char *vram_error_text(void)
 {
@@ -166,47 +166,6 @@ void vram_client_set_callback(struct vram_client *client, vram_event_fn *fn, voi
 	client_unlock(client);
 }
 
-struct table *table_get(struct table *table)
-{
-	table->refs++;
-	return table;
-}
-
-void table_put(struct table *table)
-{
-	if (!table || --table->refs > 0)
-		return;
-	munmap(table->slots, table->bytes);
-	free(table);
-}
-
-int client_map_table(struct vram_client *client, int fd, struct table **out_table)
-{
-	/* Whole pages, as every memory file of the daemon's. */
-	size_t bytes = ((size_t)client->hello.n_slots * sizeof(struct residency_slot) + 4095) &
-		       ~(size_t)4095;
-	struct table *table;
-	void *slots;
-
-	if (fd_check_sealed(fd, bytes) < 0)
-		return client_fail(-EPROTO, "vramd sent a residency table that is none");
-	table = calloc(1, sizeof(*table));
-	if (!table)
-		return client_fail(-ENOMEM, "out of memory");
-	slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (slots == MAP_FAILED) {
-		free(table);
-		return client_fail(-ENOMEM, "cannot map the residency table: %s", err_text(errno));
-	}
-	/* A child that counted here would unpin what its parent uses. */
-	madvise(slots, bytes, MADV_DONTFORK);
-	table->slots = slots;
-	table->bytes = bytes;
-	table->refs = 1;
-	*out_table = table;
-	return 0;
-}
-
 static int make_phase(struct vram_client *client)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -241,6 +200,7 @@ static void client_destroy(struct vram_client *client)
 		close(client->uffd);
 	for (size_t i = 0; i < client->n_stale; i++)
 		close(client->stale[i]);
+	device_leave(client);
 	if (client->epoll_fd >= 0)
 		close(client->epoll_fd);
 	if (client->phase)
@@ -305,8 +265,9 @@ int client_new(const char *path, const char *name, uint32_t hello_flags,
 		return r;
 	r = request_connect(client, &table_fd);
 	if (r == 0) {
-		r = client_map_table(client, table_fd, &client->table);
-		close(table_fd);
+		r = table_map(client, table_fd, &client->table);
+		if (table_fd >= 0)
+			close(table_fd);
 	}
 	if (r < 0) {
 		client_destroy(client);
@@ -371,6 +332,9 @@ void vram_close(struct vram_client *client)
 	} else {
 		/* The mapping was not inherited: at its address may be something else. */
 		free(client->table);
+		if (client->device)
+			device_free(client->device);
+		client->device = NULL;
 		if (client->watch_stop_fd >= 0)
 			close(client->watch_stop_fd);
 	}

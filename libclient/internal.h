@@ -41,11 +41,24 @@ enum {
 	PHASE_EXCHANGE = 2,
 };
 
+struct table;
+
+/* A session of /dev/vram, the kernel module; it goes with the client and the last table of it. */
+struct device {
+	struct list_node node; /* all of the process, for its children */
+	int fd;		       /* -1 in a forked child */
+	unsigned int refs;     /* client->lock */
+	uint32_t n_slots;      /* of the table of now */
+	/* The one whose words the kernel compares; NULL while it is being made. */
+	_Atomic(struct table *) current;
+};
+
 /* A residency table; it goes with the last object or sleeping thread that is on it. */
 struct table {
 	struct residency_slot *slots;
 	size_t bytes;
-	unsigned int refs; /* client->lock */
+	unsigned int refs;     /* client->lock */
+	struct device *device; /* whose pages these are; NULL: a memory file */
 };
 
 struct object_map {
@@ -129,7 +142,10 @@ struct vram_client {
 	char name[64];
 	char *tx, *rx; /* VRAM_MSG_MAX each */
 	struct table *table;
-	int uffd; /* -1 until the first mapping */
+	struct device *device; /* NULL: the daemon or the machine has none, or we may not have it */
+	int device_error;      /* why not, a positive errno; 0 where there is no module */
+	char device_note[160]; /* the same for people, or "" */
+	int uffd;	       /* -1 until the first mapping */
 	bool uffd_sent;
 	int *stale; /* uffds of daemons that are gone, with mappings still on them */
 	size_t n_stale;
@@ -190,17 +206,40 @@ void client_add_event(struct vram_client *client, const struct vram_event *event
 /* Writes what vram_error_text() returns. Value: r. */
 int client_fail(int r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void client_clear_error(void);
-/* Maps the table of the HELLO that was answered last. */
-int client_map_table(struct vram_client *client, int fd, struct table **out_table);
-struct table *table_get(struct table *table);
-void table_put(struct table *table);
 uint64_t client_now_ns(void);
 /* An absolute time for a timeout of vram.h; UINT64_MAX for none. */
 uint64_t client_deadline(int64_t timeout_ns);
 
+/* ---- table.c ---- */
+
+/* Maps the table of the HELLO that was answered last: `fd` is it, or it is client->device's. */
+int table_map(struct vram_client *client, int fd, struct table **out_table);
+/* With the lock held, as table_put(). */
+struct table *table_get(struct table *table);
+void table_put(struct table *table);
+/* residency_wait() for a slot of this table; also -ENOTCONN: there may be no daemon, or a new one, that knows of us. */
+int table_wait(struct table *table, struct residency_slot *slot, uint32_t seen,
+	       uint64_t deadline_ns);
+
+/* ---- table_kmod.c: with the lock held, but for the wait ---- */
+
+/*
+ * Before a HELLO: client->device becomes a session of /dev/vram with a new table, to be offered to the daemon; or
+ * NULL, and device_note says why.
+ */
+void device_renew(struct vram_client *client);
+/* The daemon does not take it. */
+void device_leave(struct vram_client *client);
+struct device *device_get(struct device *device);
+void device_put(struct device *device);
+/* Whatever still refers to it: in a forked child. */
+void device_free(struct device *device);
+int device_wait(struct table *table, struct residency_slot *slot, uint32_t seen,
+		uint64_t deadline_ns);
+
 /* ---- request.c: all with the lock held ---- */
 
-/* The socket connected, HELLO answered; *out_table_fd -1 if there is none. */
+/* The socket connected, HELLO answered; *out_table_fd is the table, or -1 if it is client->device's. */
 int request_connect(struct vram_client *client, int *out_table_fd);
 void request_lose(struct vram_client *client, const char *text);
 /* Takes events that are there. Return: 0, or -ENOTCONN when the connection is (now) lost. */
@@ -217,7 +256,8 @@ struct request {
 	uint32_t n_extents;
 	void *reply; /* where the body goes; its size must be exact */
 	size_t reply_bytes;
-	int *out_fd; /* NULL, or the one descriptor that must come */
+	int *out_fd;	  /* NULL, or the one descriptor that must come */
+	bool may_lack_fd; /* it need not: *out_fd is -1 then */
 };
 /* Return: 0, -ENOTCONN if the connection was lost, what the daemon said, or -EPROTO. */
 int request_call(struct vram_client *client, const struct request *request);

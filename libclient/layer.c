@@ -129,7 +129,7 @@ static void report(const struct layer_slot *part, uint32_t seen)
 
 /*
  * Sleeps on the slot for a while without the lock. The table stays, the pin is held.
- * Return: as residency_wait().
+ * Return: as table_wait().
  */
 static int sleep_on(struct vram_client *client, const struct layer_slot *part, uint32_t seen,
 		    uint64_t deadline)
@@ -140,7 +140,7 @@ static int sleep_on(struct vram_client *client, const struct layer_slot *part, u
 	int r;
 
 	client_unlock(client);
-	r = residency_wait(slot, seen, until < deadline ? until : deadline);
+	r = table_wait(table, slot, seen, until < deadline ? until : deadline);
 	client_lock(client);
 	table_put(table);
 	return r;
@@ -212,6 +212,13 @@ static int wait_for(const struct layer_slot *part, uint32_t seen, uint64_t deadl
 				continue;
 			*out_cancel = part;
 			return client_fail(-ETIMEDOUT, "the layer was not loaded in time");
+		case -ENOTCONN:
+			/* Its socket has not told us yet, and may not for a while. */
+			r = sleep_without_daemon(client, deadline);
+			if (r == 0)
+				continue;
+			*out_cancel = part;
+			return r;
 		default:
 			return client_fail(client_errno(r), "cannot wait for the layer: %s",
 					   err_text(r));

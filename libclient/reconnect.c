@@ -314,7 +314,7 @@ static int exchange(struct vram_client *client, int table_fd)
 	struct table *table;
 	int empty_fd, r;
 
-	r = client_map_table(client, table_fd, &table);
+	r = table_map(client, table_fd, &table);
 	if (r == 0)
 		r = retire_uffd(client);
 	if (r < 0)
@@ -369,7 +369,8 @@ int client_reconnect(struct vram_client *client)
 	if (r < 0)
 		return r;
 	r = exchange(client, table_fd);
-	close(table_fd);
+	if (table_fd >= 0)
+		close(table_fd);
 	if (r < 0) {
 		request_lose(client, "");
 		return -ENOTCONN;

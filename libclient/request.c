@@ -208,14 +208,15 @@ static int take_reply(struct vram_client *client, const struct request *request,
 		error.text[sizeof(error.text) - 1] = '\0';
 		return client_fail(client_errno(hdr->error), "%s", error.text);
 	}
-	if (body_bytes != request->reply_bytes || n_fds != (request->out_fd ? 1 : 0)) {
+	if (body_bytes != request->reply_bytes || n_fds > (request->out_fd ? 1 : 0) ||
+	    (n_fds == 0 && request->out_fd && !request->may_lack_fd)) {
 		fd_close_all(fds, n_fds);
 		return -EPROTO;
 	}
 	if (body_bytes)
 		memcpy(request->reply, client->rx + sizeof(*hdr), body_bytes);
 	if (request->out_fd)
-		*request->out_fd = fds[0];
+		*request->out_fd = n_fds ? fds[0] : -1;
 	return 0;
 }
 
@@ -292,13 +293,44 @@ static int connect_socket(struct vram_client *client, int *out_sock)
 	return 0;
 }
 
+/* Whether the answer to HELLO fits what was asked, and what came beside it. */
+static bool check_hello(const struct vram_client *client, int table_fd)
+{
+	const struct vram_msg_hello_reply *hello = &client->hello;
+	bool device = hello->flags & VRAM_HELLO_REPLY_DEVICE;
+
+	if (hello->version != VRAM_PROTO_VERSION || hello->n_slots == 0)
+		return false;
+	if (device)
+		return table_fd < 0 && client->device && hello->n_slots <= client->device->n_slots;
+	return table_fd >= 0;
+}
+
+/* What the daemon has said, and what of our own may be the reason for it. */
+static int refused(const struct vram_client *client, int r)
+{
+	char text[256];
+
+	if (!client->device_note[0])
+		return r;
+	snprintf(text, sizeof(text), "%s", vram_error_text());
+	switch (client->device_error) {
+	case EMFILE:
+	case EDQUOT:
+	case ENOMEM:
+		r = client_errno(-client->device_error);
+		break;
+	}
+	return client_fail(r, "%s (%s)", text, client->device_note);
+}
+
 int request_connect(struct vram_client *client, int *out_table_fd)
 {
 	struct vram_msg_hello hello = {
 		.version = VRAM_PROTO_VERSION,
 		.flags = client->hello_flags,
 	};
-	const struct request request = {
+	struct request request = {
 		.type = VRAM_MSG_HELLO,
 		.body = &hello,
 		.body_bytes = sizeof(hello),
@@ -306,6 +338,7 @@ int request_connect(struct vram_client *client, int *out_table_fd)
 		.reply = &client->hello,
 		.reply_bytes = sizeof(client->hello),
 		.out_fd = out_table_fd,
+		.may_lack_fd = true,
 	};
 	struct epoll_event interest = { .events = EPOLLIN | EPOLLRDHUP };
 	int sock = -1, r;
@@ -317,17 +350,26 @@ int request_connect(struct vram_client *client, int *out_table_fd)
 	client->sock = sock;
 	client->lost = false;
 	client->uffd_sent = false;
+	device_renew(client);
+	if (client->device) {
+		hello.flags |= VRAM_HELLO_DEVICE;
+		request.fd = client->device->fd;
+	}
 	r = request_call(client, &request);
 	if (r < 0) {
-		if (!client->lost)
-			request_lose(client, "");
-		return r;
+		if (client->lost)
+			return r;
+		request_lose(client, "");
+		return refused(client, r);
 	}
-	if (client->hello.version != VRAM_PROTO_VERSION || client->hello.n_slots == 0) {
-		close(*out_table_fd);
+	if (!check_hello(client, *out_table_fd)) {
+		if (*out_table_fd >= 0)
+			close(*out_table_fd);
 		request_lose(client, "");
 		return client_fail(-EPROTO, "vramd answered HELLO with nonsense");
 	}
+	if (!(client->hello.flags & VRAM_HELLO_REPLY_DEVICE))
+		device_leave(client);
 	epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, sock, &interest);
 	return 0;
 }
