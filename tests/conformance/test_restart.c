@@ -152,6 +152,27 @@ START_TEST(pins_survive)
 }
 END_TEST
 
+/* The module is the arbiter, then the daemon alone, then the module again: tables of both kinds are exchanged. */
+START_TEST(other_arbiter)
+{
+	struct vram_layer *held = vram_model_layer(model, 2);
+
+	ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	for (int i = 0; i < 4; i++) {
+		vramd_signal(&d, SIGKILL);
+		d.arbiter = i % 2 ? NULL : "local";
+		vramd_start(&d);
+		walk(model);
+		ck_assert_uint_eq(wrong_in(held), 0);
+		/* Once through the pins of the new table, too. */
+		vram_layer_release(held);
+		ck_assert_int_eq(vram_layer_acquire(held, FOREVER), 0);
+	}
+	vram_layer_release(held);
+	walk(model);
+}
+END_TEST
+
 START_TEST(buffer_lost)
 {
 	struct vram_buffer *b;
@@ -287,6 +308,8 @@ int main(void)
 	tcase_add_test(tc, clean_stop);
 	tcase_add_loop_test(tc, model_changed_meanwhile, 0, 2);
 	tcase_add_test(tc, restarts_under_load);
+	if (vramd_wants_module())
+		tcase_add_test(tc, other_arbiter);
 	tc = world_case(suite, "pins");
 	tcase_add_test(tc, pins_survive);
 	tcase_add_test(tc, revoked);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A thousand clients are killed at random moments; those that live on read right bytes, and nothing is
- * kept of the dead.
+ * A thousand clients are killed at random moments (VRAM_KILLS says another number); those that live on read right
+ * bytes, and nothing is kept of the dead.
  */
 // links: tests/support/vramd.c libvram.a
 // libs: -ljansson
@@ -26,11 +26,11 @@
 #define MIB	    (1ull << 20)
 #define LAYERS	    8
 #define LAYER_BYTES MIB
-#define KILLS	    1000
 #define AT_ONCE	    4
 #define MODELS	    2
 
 static struct vramd d;
+static unsigned int kills = 1000;
 static char paths[MODELS][160];
 
 static struct vram_model *open_model(struct vram_client *client, const char *path)
@@ -240,7 +240,7 @@ START_TEST(a_thousand_kills)
 	for (unsigned int i = 0; i < AT_ONCE; i++)
 		alive[i] = begin_life(i + 1);
 	srandom(4711);
-	for (unsigned int i = 0; i < KILLS; i++) {
+	for (unsigned int i = 0; i < kills; i++) {
 		uint32_t which = (uint32_t)random() % AT_ONCE;
 
 		nanosleep(&(struct timespec){ .tv_nsec = random() % 30000000 }, NULL);
@@ -270,7 +270,7 @@ START_TEST(a_thousand_kills)
 	ck_assert_int_eq(device_figure("memory_bytes"), 0);
 	ck_assert_int_eq(device_figure("swap_used_bytes"), 0);
 	ck_assert_int_eq(charged_to_all(), 0);
-	printf("%d kills, %llu rounds of the witness\n", KILLS, (unsigned long long)shared->rounds);
+	printf("%u kills, %llu rounds of the witness\n", kills, (unsigned long long)shared->rounds);
 	vramd_signal(&d, SIGTERM);
 	vramd_deinit(&d);
 }
@@ -285,6 +285,8 @@ int main(void)
 
 	if (!vramd_usable())
 		return 77;
+	if (getenv("VRAM_KILLS"))
+		kills = (unsigned int)strtoul(getenv("VRAM_KILLS"), NULL, 10);
 	tcase_set_timeout(tc, 240);
 	tcase_add_test(tc, a_thousand_kills);
 	suite_add_tcase(suite, tc);

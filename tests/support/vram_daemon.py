@@ -41,6 +41,11 @@ def missing(names):
     return [n for n in names if not os.access(os.path.join(build_dir(), n), os.X_OK)]
 
 
+def wants_module():
+    """Whether the kernel module is to be the arbiter: see tests/support/vramd.h."""
+    return os.environ.get("VRAM_ARBITER") == "kmod"
+
+
 class Daemon:
     """with Daemon(budget) as d: d.run(...), d.ask("status"), d.peak_memory()"""
 
@@ -61,10 +66,18 @@ class Daemon:
             for section, values in sections.items():
                 f.write(f"[{section}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()))
 
+    def mode(self):
+        """Whose daemon this is: its caller's own, or, for the module, the machine's."""
+        if wants_module():
+            os.makedirs(os.path.dirname(self.socket), exist_ok=True)
+            return ["--socket", self.socket, "--set", "arbiter.use=module", "--set", f"swap.path={self.dir}"]
+        local = ["--set", "arbiter.use=local"] if os.environ.get("VRAM_ARBITER") else []
+        return ["--user"] + local
+
     def __enter__(self):
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [os.path.join(self.build, "vramd"), "--user", "-c", self.config],
+                [os.path.join(self.build, "vramd")] + self.mode() + ["-c", self.config],
                 env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=self.preexec_fn)
         deadline = time.monotonic() + 20

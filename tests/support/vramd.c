@@ -55,12 +55,27 @@ void vramd_cleanup(void)
 		printf("cannot remove %s\n", base);
 }
 
+bool vramd_wants_module(void)
+{
+	const char *arbiter = getenv("VRAM_ARBITER");
+
+	return arbiter && strcmp(arbiter, "kmod") == 0;
+}
+
 bool vramd_usable(void)
 {
-	const char *tmp = getenv("VRAM_TEST_DISK");
+	const char *tmp = getenv("VRAM_TEST_DISK"), *arbiter = getenv("VRAM_ARBITER");
 	char path[PATH_MAX];
 	int fd;
 
+	if (arbiter && *arbiter && strcmp(arbiter, "kmod") && strcmp(arbiter, "local")) {
+		printf("VRAM_ARBITER is kmod or local, not %s\n", arbiter);
+		exit(1);
+	}
+	if (vramd_wants_module() && access("/dev/vram", R_OK | W_OK)) {
+		printf("VRAM_ARBITER=kmod, but no /dev/vram: %s\n", strerror(errno));
+		return false;
+	}
 	vramd_build_path(path, sizeof(path), "vramd");
 	if (access(path, X_OK)) {
 		printf("no vramd at %s\n", path);
@@ -108,6 +123,57 @@ static unsigned int count_starts(const char *log)
 	return n;
 }
 
+/* "kmod", "local", or "" for whatever the daemon finds. */
+static const char *arbiter_of(const struct vramd *d)
+{
+	const char *arbiter = d->arbiter ? d->arbiter : getenv("VRAM_ARBITER");
+
+	return arbiter ? arbiter : "";
+}
+
+/* The tests would pass over the wrong arbiter, too. */
+static void check_arbiter(const struct vramd *d)
+{
+	bool module = strcmp(arbiter_of(d), "kmod") == 0;
+	char vramctl[PATH_MAX], command[PATH_MAX + 256], text[2048];
+	size_t n;
+	FILE *f;
+
+	vramd_build_path(vramctl, sizeof(vramctl), "vramctl");
+	snprintf(command, sizeof(command), "'%s' --socket '%s' status", vramctl, d->socket);
+	f = popen(command, "re");
+	ck_assert_ptr_nonnull(f);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	ck_assert_msg(pclose(f) == 0, "%s failed", command);
+	ck_assert_msg((strstr(text, "arbiter: /dev/vram") != NULL) == module,
+		      "this is not the arbiter that the test is for:\n%s", text);
+}
+
+/* The options that say who keeps the ledger. Return: how many were put there. */
+static int arbiter_options(const struct vramd *d, const char **argv)
+{
+	static char swap[128];
+	const char *arbiter = arbiter_of(d);
+	int n = 0;
+
+	if (strcmp(arbiter, "kmod")) {
+		argv[n++] = "--user";
+		if (*arbiter) {
+			argv[n++] = "--set";
+			argv[n++] = "arbiter.use=local";
+		}
+		return n;
+	}
+	/* The machine's daemon, but for its places: the socket's is always given. */
+	snprintf(swap, sizeof(swap), "swap.path=%s", d->dir);
+	argv[n++] = "--set";
+	argv[n++] = "arbiter.use=module";
+	argv[n++] = "--set";
+	argv[n++] = swap;
+	return n;
+}
+
 void vramd_start(struct vramd *d)
 {
 	pid_t parent = getpid();
@@ -122,10 +188,10 @@ void vramd_start(struct vramd *d)
 	if (d->pid == 0) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 		const char *argv[64] = {
-			path,	   "--user", "--socket",       d->socket, "--budget",
-			d->budget, "--set",  "swap.size=256M", "--set",	  "device.chunk=256K"
+			path,	 "--socket",	   d->socket, "--budget",	  d->budget,
+			"--set", "swap.size=256M", "--set",   "device.chunk=256K"
 		};
-		int n = 10;
+		int n = 9;
 
 		/* A test that fails must not leave it behind. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -135,6 +201,7 @@ void vramd_start(struct vramd *d)
 		dup2(fd, 2);
 		setenv("XDG_RUNTIME_DIR", d->dir, 1);
 		setenv("XDG_STATE_HOME", d->dir, 1);
+		n += arbiter_options(d, argv + n);
 		for (int i = 0; d->settings[i]; i++) {
 			argv[n++] = "--set";
 			argv[n++] = d->settings[i];
@@ -148,6 +215,8 @@ void vramd_start(struct vramd *d)
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	}
 	ck_assert_uint_gt(count_starts(log), before);
+	if (*arbiter_of(d))
+		check_arbiter(d);
 }
 
 void vramd_signal(struct vramd *d, int sig)

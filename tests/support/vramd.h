@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A real vramd for tests in C: a private one in a folder of its own, started, killed, started again. */
+/*
+ * A real vramd for tests in C: one of its own in a folder of its own, started, killed, started again.
+ *
+ * VRAM_ARBITER=kmod runs the same tests over /dev/vram: the daemon is started as the machine's (by root, where the
+ * module is loaded and no other daemon has it), and `vramctl status` must say so. VRAM_ARBITER=local has the daemon
+ * keep the ledger itself, whatever there is.
+ */
 #ifndef VRAM_TESTS_SUPPORT_VRAMD_H
 #define VRAM_TESTS_SUPPORT_VRAMD_H
 
@@ -13,9 +19,13 @@ struct vramd {
 	char dir[80];
 	char socket[100];
 	const char *budget;
+	const char *arbiter; /* between starts: instead of VRAM_ARBITER's */
 	/* "section.key=value", NULL behind the last; between init and start. */
 	const char *settings[16];
 };
+
+/* Whether VRAM_ARBITER wants the kernel module. */
+bool vramd_wants_module(void);
 
 /*
  * Whether there is a vramd to start and a userfaultfd to use; else prints why not. Makes a folder
