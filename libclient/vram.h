@@ -30,11 +30,12 @@
  *	-EINVAL		an argument is wrong, or the file is no well-formed model
  *	-ENOMEM		no memory in this process, or the daemon's budget can never hold it
  *	-ENOENT		no such file, layer or tensor; a part of a split model is missing
- *	-EACCES		no permission: the file, the socket, or the kernel's userfaultfd
+ *	-EACCES		no permission: the file, the socket, /dev/vram, or the kernel's userfaultfd
  *	-EBADF		the descriptor is not open for reading
  *	-EISDIR		the path is a directory
  *	-ENOTSUP	a model format, or a kernel, that lacks what is needed
- *	-E2BIG		more layers, extents, mappings or objects than a session may have
+ *	-E2BIG		more layers, extents, mappings or objects than a session may have, or more
+ *			sessions or slots than the kernel module lets a user have
  *	-ENOSPC		the daemon's swap file, or a quota, is full
  *	-EAGAIN		not resident, and the caller did not want to wait
  *	-ETIMEDOUT	not resident within the time given
@@ -54,7 +55,12 @@
  * signal handler, writes to no descriptor that is not its own and never ends the process.
  *
  * FORK. A client does not survive fork(2): in the child every function returns -ECHILD, the mappings are not
- * there, and vram_close() only frees memory and closes descriptors. The child may connect anew.
+ * there, and vram_close() only frees memory and closes descriptors. The child may connect anew. A handler
+ * of pthread_atfork() closes the child's copy of /dev/vram, so that it does not keep what the parent holds.
+ *
+ * THE KERNEL MODULE. Where /dev/vram exists a client opens it by itself and hands it to the daemon, which says
+ * whether it is of use. The module then takes the client for the user, process, cgroup and program
+ * that it was at vram_connect(). Nothing else changes for the caller: vram(4) and libvram(3) tell the rest.
  *
  * A DAEMON THAT ENDS. Calls that need the daemon reconnect by themselves when one is there
  * again, and return -ENOTCONN while there is none. Models are opened anew, at the same
