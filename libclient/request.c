@@ -318,7 +318,8 @@ static int refused(const struct vram_client *client, int r)
 	case EMFILE:
 	case EDQUOT:
 	case ENOMEM:
-		r = client_errno(-client->device_error);
+		/* Where all clients of a user connect anew, some have room when others have given theirs back. */
+		r = client->generation ? -ENOTCONN : client_errno(-client->device_error);
 		break;
 	}
 	return client_fail(r, "%s (%s)", text, client->device_note);

@@ -172,26 +172,36 @@ static struct device *device_open(struct vram_client *client)
 	return device;
 }
 
-/* Gives the session a new table, as large as may be. Return: 0 or a (positive) errno. */
-static int make_table(struct device *device)
+/* What the client's objects take: with less they could not be opened again after a restart of the daemon. */
+static uint32_t slots_needed(const struct vram_client *client)
 {
-	struct vram_ioc_info info;
+	const struct object *object;
+	uint64_t n = 0;
+
+	list_for_each(object, &client->objects, node)
+		n += object->n_slots;
+	n = n > SLOTS_LEAST ? n : SLOTS_LEAST;
+	return n < VRAM_MAX_SLOTS ? (uint32_t)n : VRAM_MAX_SLOTS;
+}
+
+/* Gives the session a new table, as large as may be, but not below `least`. Return: 0 or a (positive) errno. */
+static int make_table(struct device *device, uint32_t least)
+{
 	struct vram_ioc_table table = { .n_slots = SLOTS_WANTED };
+	struct vram_ioc_info info;
 
 	if (ioctl(device->fd, VRAM_IOC_INFO, &info))
 		return errno;
 	if (table.n_slots > info.max_slots)
 		table.n_slots = info.max_slots;
-	if (table.n_slots < SLOTS_LEAST)
-		table.n_slots = SLOTS_LEAST;
+	if (table.n_slots < least)
+		table.n_slots = least;
 	/* Who waits on the last table is not to compare its words with those of this one. */
 	atomic_store(&device->current, NULL);
 	while (ioctl(device->fd, VRAM_IOC_TABLE, &table)) {
-		if ((errno != EDQUOT && errno != ENOMEM) || table.n_slots == SLOTS_LEAST)
+		if ((errno != EDQUOT && errno != ENOMEM) || table.n_slots == least)
 			return errno;
-		table.n_slots /= 2;
-		if (table.n_slots < SLOTS_LEAST)
-			table.n_slots = SLOTS_LEAST;
+		table.n_slots = table.n_slots / 2 > least ? table.n_slots / 2 : least;
 	}
 	device->n_slots = table.n_slots;
 	return 0;
@@ -219,7 +229,7 @@ void device_renew(struct vram_client *client)
 		client->device = device_open(client);
 	if (!client->device)
 		return;
-	error = make_table(client->device);
+	error = make_table(client->device, slots_needed(client));
 	if (error) {
 		if (error == EDQUOT)
 			note(client, error,

@@ -118,6 +118,7 @@ static void setup(void)
 {
 	memset(&kernel, 0, sizeof(kernel));
 	memset(&client, 0, sizeof(client));
+	list_init(&client.objects);
 	kernel.version = VRAM_ABI_VERSION;
 	kernel.max_slots = VRAM_MAX_SLOTS;
 	kernel.most_slots = VRAM_MAX_SLOTS;
@@ -260,6 +261,30 @@ START_TEST(no_table)
 	kernel.most_slots = VRAM_MAX_SLOTS;
 	device_renew(&client);
 	ck_assert_int_eq(client.device->fd, fd);
+}
+END_TEST
+
+/* A table for a client that has models already: they must fit, or be tried again later. */
+START_TEST(not_too_small)
+{
+	struct object model = { .n_slots = 600 }, kv = { .n_slots = 400 };
+
+	list_init(&model.node);
+	list_init(&kv.node);
+	list_add_tail(&model.node, &client.objects);
+	list_add_tail(&kv.node, &client.objects);
+	kernel.max_slots = 100;
+	kernel.most_slots = 1000;
+	device_renew(&client);
+	ck_assert_uint_eq(client.device->n_slots, 1000);
+	kernel.max_slots = VRAM_MAX_SLOTS;
+	kernel.most_slots = 1500;
+	device_renew(&client);
+	ck_assert_uint_eq(client.device->n_slots, 1024);
+	kernel.most_slots = 999;
+	device_renew(&client);
+	ck_assert_ptr_null(client.device);
+	ck_assert_int_eq(client.device_error, EDQUOT);
 }
 END_TEST
 
@@ -476,6 +501,7 @@ int main(void)
 	tcase_add_test(tc, administrators_need_none);
 	tcase_add_test(tc, smaller_table);
 	tcase_add_test(tc, no_table);
+	tcase_add_test(tc, not_too_small);
 	tcase_add_test(tc, adopted_already);
 	tcase_add_test(tc, child_holds_nothing);
 	suite_add_tcase(suite, tc);
