@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * compat: what ledger.c and pressure.c need from their surroundings, in the
- * kernel and in vramd. Everything else they do with C alone.
+ * compat: what the sources shared with vramd need from their surroundings, in the kernel and in
+ * user space (everything else they do with C alone), and what differs between the kernels that the
+ * module is built for: 6.1 to 7.2.
  *
  * Our own names (vram_*), never redefined kernel ones: those get backported to
  * stable kernels, and a name defined twice breaks the build there.
@@ -12,20 +13,26 @@
 #ifdef __KERNEL__
 
 #include <linux/errno.h>
+#include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/types.h>
+#include <linux/version.h>
 
 #define VRAM_U64_MAX  U64_MAX
 #define vram_snprintf snprintf
 
-/* May sleep: the callers hold a mutex, never a spinlock. */
+/*
+ * May sleep: the callers hold a mutex, never a spinlock. Not charged to a memory cgroup: a client at
+ * its limit would reclaim while it holds the lock that all need. The caps for each user bound it.
+ */
 static inline void *vram_zalloc(size_t n_bytes)
 {
-	return kvzalloc(n_bytes, GFP_KERNEL_ACCOUNT);
+	return kvzalloc(n_bytes, GFP_KERNEL);
 }
 
 static inline void vram_free(const void *p)
@@ -41,6 +48,32 @@ static inline u64 vram_mul_div(u64 a, u64 b, u64 divisor)
 static inline u64 vram_div_rem(u64 a, u64 divisor, u64 *out_rem)
 {
 	return div64_u64_rem(a, divisor, out_rem);
+}
+
+static inline void vram_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
+/* The executable of a process, with a reference, or NULL. */
+static inline struct file *vram_exe_file(struct mm_struct *mm)
+{
+	struct file *file;
+
+	rcu_read_lock();
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	file = get_file_rcu(&mm->exe_file);
+#else
+	do {
+		file = rcu_dereference(mm->exe_file);
+	} while (file && !get_file_rcu(file));
+#endif
+	rcu_read_unlock();
+	return file;
 }
 
 #else /* userspace */

@@ -26,7 +26,7 @@ static u32 bucket_of(u32 kind, const char *path, size_t len)
 	return (u32)(h ^ (h >> 32)) % GROUP_N_BUCKETS;
 }
 
-/**
+/*
  * group_book_init() - a book with a ledger of its own.
  * @group_bytes: what to allocate for each group; it begins with a struct group
  *
@@ -43,7 +43,7 @@ int group_book_init(struct group_book *book, size_t group_bytes, u64 now_ns)
 	return 0;
 }
 
-/**
+/*
  * group_book_deinit() - free the ledger and all groups.
  *
  * The owner has freed its sessions, or takes their `priv` away before.
@@ -63,7 +63,7 @@ void group_book_deinit(struct group_book *book)
 	book->ledger = NULL;
 }
 
-/** group_is_path() - is this how a cgroup or an executable is written? */
+/* group_is_path() - is this how a cgroup or an executable is written? */
 bool group_is_path(const char *path)
 {
 	size_t len = strnlen(path, GROUP_PATH_MAX);
@@ -84,7 +84,7 @@ static struct ledger_group *find(const struct group_book *book, u32 kind, const 
 	return NULL;
 }
 
-/** group_find_path() - the group of a path, or NULL. */
+/* group_find_path() - the group of a path, or NULL. */
 struct ledger_group *group_find_path(const struct group_book *book, u32 kind, const char *path)
 {
 	return find(book, kind, path, strlen(path));
@@ -141,7 +141,7 @@ err_priv:
 	return ret;
 }
 
-/**
+/*
  * group_collect() - free a group that nothing needs, and those above it that it was the reason for.
  * @g: a group, or NULL
  */
@@ -160,14 +160,14 @@ void group_collect(struct group_book *book, struct ledger_group *g)
 	}
 }
 
-/** group_user() - the group of a user, made if need be. Return: 0, -ENOMEM. */
+/* group_user() - the group of a user, made if need be. Return: 0, -ENOMEM. */
 int group_user(struct group_book *book, u64 uid, u64 now_ns, struct ledger_group **out)
 {
 	*out = ledger_find(book->ledger, LEDGER_USER, uid);
 	return *out ? 0 : make(book, LEDGER_USER, uid, NULL, NULL, 0, now_ns, out);
 }
 
-/** group_exe() - the group of an executable. Return: 0, -EINVAL (no path), -ENOMEM. */
+/* group_exe() - the group of an executable. Return: 0, -EINVAL (no path), -ENOMEM. */
 int group_exe(struct group_book *book, const char *path, u64 now_ns, struct ledger_group **out)
 {
 	if (!group_is_path(path))
@@ -176,7 +176,7 @@ int group_exe(struct group_book *book, const char *path, u64 now_ns, struct ledg
 	return *out ? 0 : make(book, LEDGER_EXE, 0, NULL, path, strlen(path), now_ns, out);
 }
 
-/**
+/*
  * group_cgroup() - the group of a cgroup, with those of its ancestors.
  * @fold: where the path is deeper than the ledger goes, the deepest ancestor that fits will do
  *
@@ -212,7 +212,7 @@ int group_cgroup(struct group_book *book, const char *path, bool fold, u64 now_n
 	return ret;
 }
 
-/**
+/*
  * group_chain() - the groups above a session.
  * @cgroup: NULL (unknown) or "/": none; one that is no path counts as unknown
  * @exe: likewise
@@ -242,7 +242,7 @@ int group_chain(struct group_book *book, u64 uid, const char *cgroup, const char
 	return ret;
 }
 
-/**
+/*
  * group_name() - "user:1000", "cgroup:/a/b", "exe:/usr/bin/x", "session:7", "root".
  *
  * Return: 0; -EOVERFLOW if @size, at most GROUP_NAME_MAX, does not suffice.

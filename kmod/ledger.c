@@ -80,7 +80,7 @@ static struct ledger_row *row_new(void)
 	return row;
 }
 
-/**
+/*
  * ledger_new() - an empty ledger: no devices, the root alone.
  *
  * Return: the ledger, to be freed with ledger_free(), or NULL.
@@ -106,7 +106,7 @@ static void rows_free(struct ledger_group *g)
 		vram_free(g->row[d]);
 }
 
-/**
+/*
  * ledger_free() - free a ledger with everything in it. NULL is fine.
  *
  * The owner frees what it hung on `priv` before.
@@ -135,7 +135,7 @@ void ledger_free(struct ledger *l)
 	vram_free(l);
 }
 
-/**
+/*
  * ledger_device_add() - add a device with a capacity in each tier.
  *
  * LEDGER_SHARED as capacity makes that tier the one of device 0; limits and usage
@@ -178,7 +178,7 @@ err_rows:
 	return -ENOMEM;
 }
 
-/**
+/*
  * ledger_device_resize() - change a capacity; it may fall below use.
  *
  * Return: 0, -ENOENT, -EINVAL.
@@ -208,7 +208,7 @@ static u32 bucket_of(u32 kind, u64 key)
 	return (u32)(((key + kind) * 0x9e3779b97f4a7c15ull) >> (64 - HASH_BITS));
 }
 
-/**
+/*
  * ledger_find() - the group of this kind and key, or NULL. A session's key is its id.
  */
 struct ledger_group *ledger_find(const struct ledger *l, u32 kind, u64 key)
@@ -221,7 +221,7 @@ struct ledger_group *ledger_find(const struct ledger *l, u32 kind, u64 key)
 	return NULL;
 }
 
-/**
+/*
  * ledger_next() - iterate over all groups; NULL gives the root, the first.
  *
  * Parents come before children. Return: the next one, NULL at the end.
@@ -292,7 +292,7 @@ static void count_session(struct ledger *l, struct ledger_group *session, bool a
 	}
 }
 
-/**
+/*
  * ledger_group_new() - a user, a cgroup or an executable, below another of its kind
  * (@parent) or below the root (NULL).
  *
@@ -324,7 +324,7 @@ int ledger_group_new(struct ledger *l, u32 kind, u64 key, struct ledger_group *p
 	return 0;
 }
 
-/**
+/*
  * ledger_group_free() - free a group that has neither sessions nor groups below.
  *
  * Return: 0; -EBUSY, -EINVAL (a session or the root).
@@ -346,7 +346,7 @@ int ledger_group_free(struct ledger *l, struct ledger_group *group)
 	return 0;
 }
 
-/**
+/*
  * ledger_session_new() - a session below one group of each chain (NULL: none).
  *
  * Its key, the session id, counts up from 1 and is never used again.
@@ -377,7 +377,7 @@ int ledger_session_new(struct ledger *l, struct ledger_group *const chain[LEDGER
 	return 0;
 }
 
-/**
+/*
  * ledger_session_free() - end a session: it leaves its shares, its own charges go back.
  *
  * Groups above it stay until ledger_group_free().
@@ -398,7 +398,7 @@ void ledger_session_free(struct ledger *l, struct ledger_group *session)
 	vram_free(session);
 }
 
-/**
+/*
  * ledger_is_below() - is @session the same as, or below, @group?
  */
 bool ledger_is_below(const struct ledger *l, const struct ledger_group *session,
@@ -428,7 +428,7 @@ static int check_session(const struct ledger *l, const struct ledger_group *sess
 	return ledger_check_place(l, dev, tier);
 }
 
-/**
+/*
  * ledger_try_charge() - charge @bytes to a session and everything above it.
  * @out_limit: the group that refused, may be NULL; written only then
  *
@@ -461,7 +461,7 @@ int ledger_try_charge(struct ledger *l, struct ledger_group *session, u32 dev, u
 	return 0;
 }
 
-/**
+/*
  * ledger_uncharge() - give back own bytes of a session.
  *
  * Return: 0; -EINVAL (it has fewer), -ENOENT.
@@ -485,7 +485,7 @@ int ledger_uncharge(struct ledger *l, struct ledger_group *session, u32 dev, u32
 	return 0;
 }
 
-/**
+/*
  * ledger_transfer() - move own bytes of a session to another tier, or not at all.
  *
  * Return: 0; -EDQUOT or -ENOSPC as for a charge to @to; -EINVAL, -ENOENT.
@@ -509,7 +509,7 @@ int ledger_transfer(struct ledger *l, struct ledger_group *session, u32 dev, u32
 	return ledger_uncharge(l, session, dev, from, bytes);
 }
 
-/**
+/*
  * ledger_give() - move own bytes from one session to another, or not at all.
  *
  * A group that both are below neither gains nor loses, so it cannot refuse.

@@ -62,7 +62,8 @@ struct ledger_counter {
 	u64 prot[2];	      /* usage covered by min, by low, as the parent knows it */
 	u64 children_prot[2]; /* the sum of the children's prot */
 	u16 weight;
-	u8 set; /* bit per enum ledger_key: set, not default */
+	u8 set;	      /* bit per enum ledger_key: set, not default */
+	u8 inherited; /* the owner's: which of these were not set for this very group */
 };
 
 struct ledger_row {

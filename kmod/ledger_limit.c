@@ -40,7 +40,7 @@ static int limit_write(struct ledger *l, struct ledger_group *group, u32 dev, u3
 	return 0;
 }
 
-/**
+/*
  * ledger_limit_set() - set one limit; in force at once, use above it stays.
  *
  * The root has none but the capacity (ledger_device_resize()).
@@ -55,7 +55,7 @@ int ledger_limit_set(struct ledger *l, struct ledger_group *group, u32 dev, u32 
 	return limit_write(l, group, dev, tier, key, value, true);
 }
 
-/**
+/*
  * ledger_limit_clear() - back to the default: min, low 0, high, max unlimited, weight 100.
  *
  * A group without min (low) lets the claims of its children pass; one with min
@@ -95,7 +95,7 @@ static u64 effective(const struct ledger *l, const struct ledger_group *group, u
 	return given;
 }
 
-/**
+/*
  * ledger_protection() - how much of its use a group or session can keep.
  * @out_emin: not to be reclaimed
  * @out_elow: to be reclaimed only when nothing unprotected is left
@@ -127,7 +127,7 @@ static u64 above(u64 usage, u64 limit)
 	return usage > limit ? usage - limit : 0;
 }
 
-/**
+/*
  * ledger_read() - everything about one (group, device, tier).
  *
  * Return: 0; -ENOENT, -EINVAL.
@@ -160,7 +160,7 @@ int ledger_read(const struct ledger *l, const struct ledger_group *group, u32 de
 	return 0;
 }
 
-/**
+/*
  * ledger_over() - the groups above their high or max, the root included.
  *
  * O(1) if there are none, else O(groups).

@@ -24,7 +24,7 @@ static u64 part_of(struct split s, u32 i)
 	return s.base + (i < s.rem);
 }
 
-/**
+/*
  * ledger_share_part() - the part of the i-th of n members in @bytes.
  *
  * Return: the bytes; the parts of all members add up to @bytes.
@@ -50,7 +50,7 @@ static struct ledger_group **members_of(struct ledger_share *s)
 	return s->cap_log2 ? s->member.many : &s->member.one;
 }
 
-/**
+/*
  * ledger_share_get() - look at a share, or NULL. Valid until the next change.
  */
 const struct ledger_share *ledger_share_get(const struct ledger *l, u32 share)
@@ -90,7 +90,7 @@ static int shares_grow(struct ledger *l)
 	return 0;
 }
 
-/**
+/*
  * ledger_share_new() - a share on @dev without bytes or members.
  *
  * Return: 0; -ENOENT (device), -ENOSPC (too many shares), -ENOMEM.
@@ -117,7 +117,7 @@ int ledger_share_new(struct ledger *l, u32 dev, u32 *out_share)
 	return 0;
 }
 
-/**
+/*
  * ledger_share_free() - free a share; its number will be used again.
  *
  * Return: 0; -EBUSY (it has members or bytes), -ENOENT.
@@ -184,7 +184,7 @@ static u32 member_index(struct ledger_share *s, const struct ledger_group *sessi
 	return i;
 }
 
-/**
+/*
  * ledger_share_join() - the session becomes the last member of a share.
  * @force: even past a max
  *
@@ -239,7 +239,7 @@ int ledger_share_join(struct ledger *l, u32 share, struct ledger_group *session,
 	return 0;
 }
 
-/**
+/*
  * ledger_share_leave() - the session is a member no longer; its part falls to the others.
  *
  * Return: 0; -ENOENT (no such share, not a member).
@@ -310,7 +310,7 @@ static void share_settle(struct ledger *l, struct ledger_share *s, u32 tier, u64
 	s->bytes[tier] = bytes;
 }
 
-/**
+/*
  * ledger_share_charge() - @bytes more of the share are in @tier.
  *
  * Every member and every group above one is asked, and charged all together
@@ -348,7 +348,7 @@ int ledger_share_charge(struct ledger *l, u32 share, u32 tier, u64 bytes,
 	return 0;
 }
 
-/**
+/*
  * ledger_share_uncharge() - @bytes of the share left @tier.
  *
  * Return: 0; -EINVAL (it has fewer there), -ENOENT.
@@ -366,7 +366,7 @@ int ledger_share_uncharge(struct ledger *l, u32 share, u32 tier, u64 bytes)
 	return 0;
 }
 
-/**
+/*
  * ledger_share_transfer() - move bytes of a share to another tier, or not at all.
  *
  * Return: as ledger_share_charge() to @to; -EINVAL if @from has fewer.

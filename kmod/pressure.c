@@ -119,7 +119,7 @@ static void advance(struct pressure *p, u64 now_ns)
 
 /* ---- units ------------------------------------------------------------------ */
 
-/**
+/*
  * pressure_init() - no units, no stalls, no triggers; periods begin at @now_ns.
  */
 void pressure_init(struct pressure *p, u64 now_ns)
@@ -173,7 +173,7 @@ static int change(struct pressure *p, u64 now_ns, int d_running, int d_stalled)
 	return 0;
 }
 
-/**
+/*
  * pressure_run() - an idle unit begins to run.
  *
  * Return: 0.
@@ -183,7 +183,7 @@ int pressure_run(struct pressure *p, u64 now_ns)
 	return change(p, now_ns, 1, 0);
 }
 
-/**
+/*
  * pressure_idle() - a running unit becomes idle (or ends).
  *
  * Return: 0; -EINVAL: none is running.
@@ -193,7 +193,7 @@ int pressure_idle(struct pressure *p, u64 now_ns)
 	return change(p, now_ns, -1, 0);
 }
 
-/**
+/*
  * pressure_enter() - a running unit stalls.
  *
  * Return: 0; -EINVAL: none is running.
@@ -203,7 +203,7 @@ int pressure_enter(struct pressure *p, u64 now_ns)
 	return change(p, now_ns, -1, 1);
 }
 
-/**
+/*
  * pressure_leave() - a stalled unit runs again.
  *
  * Return: 0; -EINVAL: none is stalled.
@@ -213,7 +213,7 @@ int pressure_leave(struct pressure *p, u64 now_ns)
 	return change(p, now_ns, 1, -1);
 }
 
-/**
+/*
  * pressure_read() - averages and totals as of now.
  */
 void pressure_read(struct pressure *p, u64 now_ns, struct pressure_reading *out_reading)
@@ -233,7 +233,7 @@ void pressure_read(struct pressure *p, u64 now_ns, struct pressure_reading *out_
 	}
 }
 
-/**
+/*
  * pressure_format() - print a reading as /proc/pressure/memory does: a `some` and a
  * `full` line.
  *
@@ -272,7 +272,7 @@ static void find_min_period(struct pressure *p)
 		p->poll_next_ns = VRAM_U64_MAX;
 }
 
-/**
+/*
  * pressure_trigger_add() - fire when the time in @state within a window reaches a
  * threshold.
  * @t: the caller's; linked in until pressure_trigger_del()
@@ -301,7 +301,7 @@ int pressure_trigger_add(struct pressure *p, struct pressure_trigger *t, u32 sta
 	return 0;
 }
 
-/**
+/*
  * pressure_trigger_del() - unlink a trigger that was added.
  */
 void pressure_trigger_del(struct pressure *p, struct pressure_trigger *t)
@@ -314,7 +314,7 @@ void pressure_trigger_del(struct pressure *p, struct pressure_trigger *t)
 	find_min_period(p);
 }
 
-/**
+/*
  * pressure_trigger_take() - has it fired since the last call?
  */
 bool pressure_trigger_take(struct pressure_trigger *t)
@@ -358,7 +358,7 @@ static void evaluate(struct pressure *p)
 	memcpy(p->trigger_total_ns, p->total_ns, sizeof(p->total_ns));
 }
 
-/**
+/*
  * pressure_poll() - evaluate the triggers; then ask each with pressure_trigger_take().
  *
  * To be called at the time that the last call returned, and after a unit stalled

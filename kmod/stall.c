@@ -60,7 +60,7 @@ static void set_state(struct group_book *book, struct pressure *device, struct l
 			unit_move(&group_priv(p)->pressure, from, to, now_ns);
 }
 
-/**
+/*
  * stall_event() - a session begins or ceases to run or to wait on a device.
  * @device: the device's meter
  *
@@ -82,7 +82,7 @@ int stall_event(struct group_book *book, struct pressure *device, struct ledger_
 	return 0;
 }
 
-/** stall_stop() - the session ends: it neither runs nor waits anywhere. */
+/* stall_stop() - the session ends: it neither runs nor waits anywhere. */
 void stall_stop(struct group_book *book, struct pressure devices[LEDGER_MAX_DEVICES],
 		struct ledger_group *session, u64 now_ns)
 {

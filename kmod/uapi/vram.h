@@ -90,7 +90,7 @@
  *   ENOTCONN    WAIT: no arbiter has adopted this session
  *   ENXIO       WAIT: no table, or no such slot; mmap: no table
  *   EHOSTDOWN   WAIT: there is no arbiter, and its grace is over
- *   ESTALE      WAIT: the session was adopted anew: ask again
+ *   ESTALE      WAIT: the session was adopted anew: ask again. GROUP: the one to go on from has gone
  *   ETIMEDOUT   WAIT: the deadline has passed
  *   EINTR       WAIT: a signal came (restarted as SA_RESTART says; the deadline is absolute)
  *   E2BIG       LIMIT: a cgroup is nested deeper than 16 below the root
