@@ -228,6 +228,7 @@ static int client_alloc(const char *path, const char *name, uint32_t hello_flags
 	client->epoll_fd = -1;
 	client->sock = -1;
 	client->uffd = -1;
+	client->device_fd = -1;
 	client->watch_stop_fd = -1;
 	client->hello_flags = hello_flags;
 	list_init(&client->objects);

@@ -143,6 +143,7 @@ struct vram_client {
 	char *tx, *rx; /* VRAM_MSG_MAX each */
 	struct table *table;
 	struct device *device; /* NULL: the daemon or the machine has none, or we may not have it */
+	int device_fd;	       /* its, or -1, for who has not got the lock (the shim) */
 	int device_error;      /* why not, a positive errno; 0 where there is no module */
 	char device_note[160]; /* the same for people, or "" */
 	int uffd;	       /* -1 until the first mapping */

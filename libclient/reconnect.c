@@ -315,18 +315,13 @@ static int exchange(struct vram_client *client, int table_fd)
 	int empty_fd, r;
 
 	r = table_map(client, table_fd, &table);
-	if (r == 0)
-		r = retire_uffd(client);
 	if (r < 0)
 		return r;
-	if (any_mapping(client)) {
+	r = retire_uffd(client);
+	if (r == 0 && any_mapping(client))
 		r = object_need_uffd(client);
-		if (r < 0) {
-			table_put(table);
-			return r;
-		}
-	}
-	r = helper_start(&helper, client);
+	if (r == 0)
+		r = helper_start(&helper, client);
 	if (r < 0) {
 		table_put(table);
 		return r;

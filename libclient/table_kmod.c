@@ -229,6 +229,7 @@ void device_renew(struct vram_client *client)
 		client->device = device_open(client);
 	if (!client->device)
 		return;
+	client->device_fd = client->device->fd;
 	error = make_table(client->device, slots_needed(client));
 	if (error) {
 		if (error == EDQUOT)
@@ -244,6 +245,7 @@ void device_renew(struct vram_client *client)
 
 void device_leave(struct vram_client *client)
 {
+	client->device_fd = -1;
 	if (client->device)
 		device_put(client->device);
 	client->device = NULL;

@@ -210,7 +210,7 @@ PUBLIC int munlock(const void *addr, size_t length)
  * Programs that turn into daemons close every descriptor there may be. Without the userfaultfd the mappings would read
  * zeros: ours are not open, as far as the program is concerned.
  */
-#define GUARDED 4
+#define GUARDED 5
 
 /* Sorted; -1 for what is not there. */
 static void guarded_fds(int fds[GUARDED])
@@ -225,6 +225,7 @@ static void guarded_fds(int fds[GUARDED])
 	fds[1] = client->sock;
 	fds[2] = client->epoll_fd;
 	fds[3] = client->watch_stop_fd;
+	fds[4] = client->device_fd;
 	for (int i = 1; i < GUARDED; i++)
 		for (int k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
 			int t = fds[k];
