@@ -2,10 +2,10 @@
 /*
  * The arbiter: who may charge, adopt and wake, and what happens when it has gone.
  *
- * One session at a time is the arbiter. That it has gone is decided in its release and nowhere else.
- * What it did stays: the ledger, limits, shares, adoptions. Waiters are told when the grace is over. A session
- * remembers the generation of the arbiter that adopted it; one of an earlier generation waits to be
- * adopted anew.
+ * One session at a time is the arbiter. That it has gone is decided in its release and nowhere
+ * else. What it did stays: the ledger, limits, shares, adoptions. Waiters are told when the grace
+ * is over. A session remembers the generation of the arbiter that adopted it; one of an earlier
+ * generation waits to be adopted anew.
  */
 #include <linux/capability.h>
 #include <linux/file.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The file operations of /dev/vram: where user memory is touched, and nowhere else but for names. */
+/* The file operations of /dev/vram: here user memory is touched, elsewhere only for names. */
 #include <linux/module.h>
 #include <linux/uaccess.h>
 
@@ -31,9 +31,7 @@ static int vram_mmap(struct file *file, struct vm_area_struct *vma)
 
 typedef int (*vram_ioc_fn)(struct vram_session *s, void *arg);
 
-/* One row an ioctl; the cast is safe, each function takes a pointer to its own structure. */
-#define ROW(name, fn) [_IOC_NR(VRAM_IOC_##name)] = { VRAM_IOC_##name, fn }
-
+/* The cast is safe: each row below has the structure of its ioctl. */
 #define ADAPT(fn, type)                                             \
 	static int ioc_##fn(struct vram_session *s, void *arg)      \
 	{                                                           \
@@ -69,12 +67,22 @@ static const struct {
 	unsigned int cmd;
 	vram_ioc_fn fn;
 } vram_iocs[] = {
-	ROW(INFO, ioc_info),	     ROW(TABLE, ioc_table),	ROW(WAIT, ioc_wait),
-	ROW(PRESSURE, ioc_pressure), ROW(TRIGGER, ioc_trigger), ROW(USAGE, ioc_usage),
-	ROW(GROUP, ioc_group),	     ROW(LIMIT, ioc_limit),	ROW(ATTACH, ioc_attach),
-	ROW(DEVICE, ioc_device),     ROW(ADOPT, ioc_adopt),	ROW(CHARGE, ioc_charge),
-	ROW(SHARE, ioc_share),	     ROW(STATE, ioc_state),	ROW(WAKE, ioc_wake_slot),
-	ROW(OVER, ioc_over),
+	[_IOC_NR(VRAM_IOC_INFO)] = { VRAM_IOC_INFO, ioc_info },
+	[_IOC_NR(VRAM_IOC_TABLE)] = { VRAM_IOC_TABLE, ioc_table },
+	[_IOC_NR(VRAM_IOC_WAIT)] = { VRAM_IOC_WAIT, ioc_wait },
+	[_IOC_NR(VRAM_IOC_PRESSURE)] = { VRAM_IOC_PRESSURE, ioc_pressure },
+	[_IOC_NR(VRAM_IOC_TRIGGER)] = { VRAM_IOC_TRIGGER, ioc_trigger },
+	[_IOC_NR(VRAM_IOC_USAGE)] = { VRAM_IOC_USAGE, ioc_usage },
+	[_IOC_NR(VRAM_IOC_GROUP)] = { VRAM_IOC_GROUP, ioc_group },
+	[_IOC_NR(VRAM_IOC_LIMIT)] = { VRAM_IOC_LIMIT, ioc_limit },
+	[_IOC_NR(VRAM_IOC_ATTACH)] = { VRAM_IOC_ATTACH, ioc_attach },
+	[_IOC_NR(VRAM_IOC_DEVICE)] = { VRAM_IOC_DEVICE, ioc_device },
+	[_IOC_NR(VRAM_IOC_ADOPT)] = { VRAM_IOC_ADOPT, ioc_adopt },
+	[_IOC_NR(VRAM_IOC_CHARGE)] = { VRAM_IOC_CHARGE, ioc_charge },
+	[_IOC_NR(VRAM_IOC_SHARE)] = { VRAM_IOC_SHARE, ioc_share },
+	[_IOC_NR(VRAM_IOC_STATE)] = { VRAM_IOC_STATE, ioc_state },
+	[_IOC_NR(VRAM_IOC_WAKE)] = { VRAM_IOC_WAKE, ioc_wake_slot },
+	[_IOC_NR(VRAM_IOC_OVER)] = { VRAM_IOC_OVER, ioc_over },
 };
 
 static long vram_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

@@ -27,8 +27,9 @@
 #define vram_snprintf snprintf
 
 /*
- * May sleep: the callers hold a mutex, never a spinlock. Not charged to a memory cgroup: a client at
- * its limit would reclaim while it holds the lock that all need. The caps for each user bound it.
+ * May sleep: the callers hold a mutex, never a spinlock. Not charged to a memory cgroup: a client
+ * at its limit would reclaim while it holds the lock that all need. What bounds it is the caps for
+ * each user.
  */
 static inline void *vram_zalloc(size_t n_bytes)
 {
@@ -117,7 +118,7 @@ static inline void vram_free(const void *p)
 /* Return: a * b / divisor without overflow in between; the result must fit. */
 static inline u64 vram_mul_div(u64 a, u64 b, u64 divisor)
 {
-	return (u64)((unsigned __int128)a * b / divisor);
+	return (u64)((__uint128_t)a * b / divisor);
 }
 
 static inline u64 vram_div_rem(u64 a, u64 divisor, u64 *out_rem)

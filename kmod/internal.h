@@ -4,16 +4,17 @@
  *
  * LOCKS, in this order:
  *   mmap_lock (of a task in mmap())
- *   vram.lock	the ledger, all meters, sessions' adoption and triggers, events, the arbiter. No user
- *		memory is touched under it. Held for O(groups above a session) in what clients may call.
+ *   vram.lock	the ledger, all meters, adoption, triggers, events, the arbiter. No user memory
+ *		is touched under it. What clients may call holds it for O(groups above them).
  *   session->lock	(spinlock) its table pointer and its list of waiters
  *   users_lock	(spinlock, user.c) the list of users
  *
  * LIFETIMES
- *   session	from open() to release(): the last reference to the open file. Its ledger group goes with it;
- *		what the arbiter must still be told is in session->gone, made when it was adopted.
- *   table	counted: one for the session, one for each mapping. Pages outlive a session while the
- *		arbiter has them mapped.
+ *   session	from open() to release(), the last reference to the open file. Its ledger group
+ *		goes with it; what the arbiter must still be told is in session->gone, made when it
+ *		was adopted.
+ *   table	counted: one for the session, one for each mapping. Pages outlive a session while
+ *		the arbiter has them mapped.
  *   user	counted: one for each session and each table.
  */
 #ifndef VRAM_KMOD_INTERNAL_H

@@ -3,9 +3,9 @@
  * Stalls: which sessions work, which wait, and whose pressure that is.
  *
  * A session is one unit in the meter of each device it uses (stalled, running or idle there) and
- * one unit in its own meter and in that of each group above it (stalled if it is on any device, else
- * running if it is on any). Waits nest: several threads of a session may wait at once, and it is
- * stalled as long as one of them does.
+ * one unit in its own meter and in that of each group above it (stalled if it is on any device,
+ * else running if it is on any). Waits nest: several threads of a session may wait at once, and it
+ * is stalled as long as one of them does.
  *
  * Locking: the ledger's.
  */

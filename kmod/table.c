@@ -2,12 +2,12 @@
 /*
  * Residency tables: pages shared by one session and the arbiter.
  *
- * All pages are there from the start, charged to the memory cgroup of the session, so that
- * whoever maps the table never finds one missing: the arbiter must not depend on a client's memory. What
+ * All pages are there from the start, charged to the memory cgroup of the session, so that whoever
+ * maps the table never finds one missing: the arbiter must not depend on a client's memory. What
  * is in them is the clients' and the arbiter's own affair.
  *
- * A mapping counts as a user of the table, not of the session: that the arbiter maps it does not keep the
- * session open. (The session's own mapping does, it holds the file.)
+ * A mapping counts as a user of the table, not of the session: that the arbiter maps it does not
+ * keep the session open. (The session's own mapping does, it holds the file.)
  */
 #include <linux/highmem.h>
 #include <linux/sched/signal.h>

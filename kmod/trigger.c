@@ -2,8 +2,8 @@
 /*
  * Pressure for readers: numbers on request, and triggers that poll() reports.
  *
- * Meters need no timer but for triggers. While there are any, one work item evaluates all of them when
- * the first is due, and sleeps when nothing stalls; a stall wakes it.
+ * Meters need no timer but for triggers. While there are any, one work item evaluates all of them
+ * when the first is due, and sleeps when nothing stalls; a stall wakes it.
  */
 #include <linux/capability.h>
 

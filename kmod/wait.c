@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Waiting for a slot, as for a futex: enter the list, look at the word, sleep, until somebody who has
- * changed the word wakes the slot. A waker that comes between look and sleep finds the waiter in the list.
+ * Waiting for a slot, as for a futex: enter the list, look at the word, sleep, until somebody who
+ * has changed the word wakes the slot. A waker that comes between look and sleep finds the waiter
+ * in the list.
  *
  * The time between is the session's stall; a wait that finds another word at once is none.
  *

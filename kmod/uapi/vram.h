@@ -90,7 +90,7 @@
  *   ENOTCONN    WAIT: no arbiter has adopted this session
  *   ENXIO       WAIT: no table, or no such slot; mmap: no table
  *   EHOSTDOWN   WAIT: there is no arbiter, and its grace is over
- *   ESTALE      WAIT: the session was adopted anew: ask again. GROUP: the one to go on from has gone
+ *   ESTALE      WAIT: the session was adopted anew: ask again. GROUP: it has gone, begin anew
  *   ETIMEDOUT   WAIT: the deadline has passed
  *   EINTR       WAIT: a signal came (restarted as SA_RESTART says; the deadline is absolute)
  *   E2BIG       LIMIT: a cgroup is nested deeper than 16 below the root
@@ -110,7 +110,7 @@
 #define VRAM_FEATURES 0ULL
 
 #define VRAM_MAX_DEVICES     16
-#define VRAM_MAX_CHAIN	     18	  /* groups above a session: its user, up to 16 cgroups, its exe */
+#define VRAM_MAX_CHAIN	     18	  /* groups above a session: user, up to 16 cgroups, exe */
 #define VRAM_NAME_MAX	     4096 /* of a group, with the terminating zero */
 #define VRAM_SLOT_BYTES	     64
 #define VRAM_MAX_SLOTS	     262144 /* of one table */
@@ -164,14 +164,14 @@ enum vram_arbiter_state {
 
 /* VRAM_IOC_INFO: everything is written, nothing is read. */
 struct vram_ioc_info {
-	__u32 flags;	   /* VRAM_INFO_* */
-	__u32 version;	   /* VRAM_ABI_VERSION */
-	__u64 features;	   /* VRAM_FEATURES */
-	__u64 session;	   /* of this descriptor */
-	__u64 generation;  /* how many arbiters have attached */
-	__s32 pid;	   /* taken at open, as the caller's pid namespace sees it; 0: not in it */
-	__u32 uid;	   /* taken at open, as the caller's user namespace sees it */
-	__s32 arbiter_pid; /* likewise; 0: none */
+	__u32 flags;	     /* VRAM_INFO_* */
+	__u32 version;	     /* VRAM_ABI_VERSION */
+	__u64 features;	     /* VRAM_FEATURES */
+	__u64 session;	     /* of this descriptor */
+	__u64 generation;    /* how many arbiters have attached */
+	__s32 pid;	     /* taken at open; in the caller's pid namespace, or 0 */
+	__u32 uid;	     /* taken at open, as the caller's user namespace sees it */
+	__s32 arbiter_pid;   /* likewise; 0: none */
 	__u32 arbiter_state; /* enum vram_arbiter_state */
 	__u32 n_devices;
 	__u32 n_slots;	   /* of this session's table, 0: none */
@@ -259,7 +259,7 @@ struct vram_ioc_group {
 	__u32 session_flags;	/* VRAM_INFO_* */
 	__u32 n_slots;
 	char comm[16];
-	__u64 name; /* in: pointer to a buffer (BY_NAME: with the path in it); CGROUP and EXE have names */
+	__u64 name;	  /* in: pointer to a buffer; BY_NAME: with the path in it */
 	__u32 name_size;  /* in: of the buffer */
 	__u32 name_bytes; /* out: length with the terminating zero; 0: it has none */
 };
@@ -296,14 +296,14 @@ struct vram_ioc_attach {
 struct vram_ioc_device {
 	__u32 flags; /* 0 */
 	__u32 dev;   /* out */
-	__u64 capacity
-		[VRAM_N_TIERS]; /* bytes, or VRAM_CAPACITY_SHARED; an existing device's sharing stays */
-	char name[32];		/* not empty, with a terminating zero, zero behind it */
+	/* bytes, or VRAM_CAPACITY_SHARED; an existing device's sharing stays */
+	__u64 capacity[VRAM_N_TIERS];
+	char name[32]; /* not empty, with a terminating zero, zero behind it */
 };
 
 /* VRAM_IOC_ADOPT: take the session of a client by a descriptor of it. */
-#define VRAM_ADOPT_RESET \
-	1U /* its own charges fall back and it leaves all shares: a new start after a restart */
+/* its own charges fall back and it leaves all shares: a new start after a restart */
+#define VRAM_ADOPT_RESET 1U
 struct vram_ioc_adopt {
 	__u32 flags;
 	__s32 fd;	  /* in */
@@ -316,8 +316,8 @@ struct vram_ioc_adopt {
 	__u32 n_groups;
 	__u32 pad;
 	char comm[16];
-	struct vram_ref group
-		[VRAM_MAX_CHAIN]; /* above it: the user, cgroups from the top down, the executable */
+	/* above it: the user, cgroups from the top down, the executable */
+	struct vram_ref group[VRAM_MAX_CHAIN];
 };
 
 enum vram_charge_op {
@@ -332,8 +332,8 @@ enum vram_charge_op {
  * `session` is 0 or the session on whose behalf, for trace points only; dev is the share's and
  * must be given right.
  */
-#define VRAM_CHARGE_EVICT \
-	1U /* UNCHARGE, TRANSFER: it is evicted, because session `other` (0: nobody) needs room */
+/* UNCHARGE, TRANSFER: it is evicted, because session `other` (0: nobody) needs room */
+#define VRAM_CHARGE_EVICT   1U
 #define VRAM_CHARGE_RESTORE 2U /* CHARGE, TRANSFER: it comes back, after it had been evicted */
 struct vram_ioc_charge {
 	__u32 flags;
