@@ -261,7 +261,7 @@ static int local_usage(struct arbiter *a, const struct arbiter_group *group, uin
 		.elow = u.elow,
 		.over_high = u.over_high,
 		.over_max = u.over_max,
-		.limits.set = own ? own->set[row][tier] | own->set[LOCAL_ALL][tier] : 0,
+		.limits.set = limit_table_mask(own, row, tier),
 	};
 	memcpy(out->limits.value, u.limit, sizeof(u.limit));
 	return 0;

@@ -7,20 +7,12 @@
 #define VRAM_DAEMON_ARBITER_LOCAL_H
 
 #include "daemon/arbiter.h"
+#include "daemon/limit_table.h"
 #include "kmod/group.h"
 #include "kmod/stall.h"
 
 #define LOCAL_MAX_TRIGGERS 256
 #define LOCAL_COMM_MAX	   16
-/* The row of limits set for all devices. */
-#define LOCAL_ALL LEDGER_MAX_DEVICES
-
-/* What was set, by device; kept only for those for whom anything was. */
-struct limit_table {
-	uint32_t n_set;
-	uint8_t set[LEDGER_MAX_DEVICES + 1][LEDGER_N_TIERS];
-	uint64_t value[LEDGER_MAX_DEVICES + 1][LEDGER_N_TIERS][LEDGER_N_KEYS];
-};
 
 /* On `priv` of every group but the root and the sessions. */
 struct local_group {
@@ -94,7 +86,7 @@ static inline struct arbiter_group ref_of(const struct ledger_group *g)
  */
 static inline uint32_t local_limit_row(const struct local *l, uint32_t dev, uint32_t tier)
 {
-	return dev == ARBITER_ALL_DEVICES ? LOCAL_ALL : l->ledger->device[dev].home[tier];
+	return dev == ARBITER_ALL_DEVICES ? LIMIT_ROW_ALL : l->ledger->device[dev].home[tier];
 }
 
 /* arbiter_local_group.c */

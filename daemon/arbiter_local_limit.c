@@ -6,26 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The value that holds for @group (NULL: one with nothing set). Return: is there one? */
-static bool limit_lookup(const struct local *l, const struct limit_table *own, uint32_t kind,
-			 uint32_t dev, uint32_t tier, uint32_t key, uint64_t *out_value)
+/* What users without their own have; NULL for everybody else. */
+static const struct limit_table *defaults_for(const struct local *l, uint32_t kind)
 {
-	const struct limit_table *tables[2] = {
-		own,
-		kind == LEDGER_USER || kind == ARBITER_DEFAULT ? &l->defaults : NULL,
-	};
-	const uint32_t rows[2] = { dev, LOCAL_ALL };
-	unsigned int t, r;
-
-	for (t = 0; t < 2; t++) {
-		for (r = 0; r < 2 && tables[t]; r++) {
-			if (tables[t]->set[rows[r]][tier] & (1u << key)) {
-				*out_value = tables[t]->value[rows[r]][tier][key];
-				return true;
-			}
-		}
-	}
-	return false;
+	return kind == ARBITER_USER || kind == ARBITER_DEFAULT ? &l->defaults : NULL;
 }
 
 static void limit_apply(struct local *l, struct ledger_group *g, uint32_t dev, uint32_t tier,
@@ -33,7 +17,7 @@ static void limit_apply(struct local *l, struct ledger_group *g, uint32_t dev, u
 {
 	uint64_t value;
 
-	if (limit_lookup(l, limits_of(g), g->kind, dev, tier, key, &value))
+	if (limit_table_find(limits_of(g), defaults_for(l, g->kind), dev, tier, key, &value))
 		ledger_limit_set(l->ledger, g, dev, tier, key, value);
 	else
 		ledger_limit_clear(l->ledger, g, dev, tier, key);
@@ -51,12 +35,6 @@ void local_limits_apply(struct local *l, struct ledger_group *g, uint32_t dev)
 			limit_apply(l, g, dev, tier, key);
 	}
 }
-static int check_limit(struct local *l, uint32_t dev, uint32_t tier, uint32_t key)
-{
-	if (tier >= LEDGER_N_TIERS || key >= LEDGER_N_KEYS)
-		return -EINVAL;
-	return dev == ARBITER_ALL_DEVICES || dev < l->ledger->n_devices ? 0 : -ENOENT;
-}
 
 /* Write what holds now into the ledger: for one group, or after `default` changed for all users. */
 static void limits_changed(struct local *l, struct ledger_group *only, uint32_t dev, uint32_t tier,
@@ -69,36 +47,10 @@ static void limits_changed(struct local *l, struct ledger_group *only, uint32_t 
 		if (!only && g->kind != LEDGER_USER)
 			continue;
 		for (d = 0; d < l->ledger->n_devices; d++)
-			if ((dev == LOCAL_ALL || d == dev) && l->ledger->device[d].home[tier] == d)
+			if ((dev == LIMIT_ROW_ALL || d == dev) &&
+			    l->ledger->device[d].home[tier] == d)
 				limit_apply(l, g, d, tier, key);
 	}
-}
-
-static void table_clear(struct limit_table *t, uint32_t row, uint32_t tier, uint32_t key)
-{
-	if (!(t->set[row][tier] & (1u << key)))
-		return;
-	t->set[row][tier] &= (uint8_t) ~(1u << key);
-	t->n_set--;
-}
-
-/* One row, or with LOCAL_ALL every one of them. */
-static void table_clear_rows(struct limit_table *t, uint32_t row, uint32_t tier, uint32_t key)
-{
-	uint32_t d;
-
-	for (d = 0; d <= LOCAL_ALL; d++)
-		if (row == LOCAL_ALL || d == row)
-			table_clear(t, d, tier, key);
-}
-
-static void table_set(struct limit_table *t, uint32_t row, uint32_t tier, uint32_t key,
-		      uint64_t value)
-{
-	table_clear_rows(t, row, tier, key);
-	t->set[row][tier] |= (uint8_t)(1u << key);
-	t->value[row][tier][key] = value;
-	t->n_set++;
 }
 
 /* The group that a subject's limits hang on, made if need be. */
@@ -131,14 +83,12 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 	uint32_t row;
 	int r;
 
-	r = check_limit(l, dev, tier, key);
+	r = limit_check(l->ledger->n_devices, dev, tier, key, value);
 	if (r)
 		return r;
-	if (key == ARBITER_WEIGHT && (value < ARBITER_WEIGHT_MIN || value > ARBITER_WEIGHT_MAX))
-		return -ERANGE;
 	row = local_limit_row(l, dev, tier);
 	if (s->kind == ARBITER_DEFAULT) {
-		table_set(&l->defaults, row, tier, key, value);
+		limit_table_set(&l->defaults, row, tier, key, value);
 		limits_changed(l, NULL, row, tier, key);
 		return 0;
 	}
@@ -155,7 +105,7 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		}
 		group_priv(g)->n_holds++;
 	}
-	table_set(*own, row, tier, key, value);
+	limit_table_set(*own, row, tier, key, value);
 	limits_changed(l, g, row, tier, key);
 	return 0;
 }
@@ -170,12 +120,12 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	uint32_t row;
 	int r;
 
-	r = check_limit(l, dev, tier, key);
+	r = limit_check(l->ledger->n_devices, dev, tier, key, limit_none(key));
 	if (r)
 		return r;
 	row = local_limit_row(l, dev, tier);
 	if (s->kind == ARBITER_DEFAULT) {
-		table_clear_rows(&l->defaults, row, tier, key);
+		limit_table_clear(&l->defaults, row, tier, key);
 		limits_changed(l, NULL, row, tier, key);
 		return 0;
 	}
@@ -188,7 +138,7 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	own = limits_at(g);
 	if (!*own)
 		return 0;
-	table_clear_rows(*own, row, tier, key);
+	limit_table_clear(*own, row, tier, key);
 	limits_changed(l, g, row, tier, key);
 	if (!(*own)->n_set) {
 		free(*own);
@@ -200,13 +150,6 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	return 0;
 }
 
-static uint64_t limit_default(uint32_t key)
-{
-	if (key == ARBITER_WEIGHT)
-		return ARBITER_WEIGHT_DEFAULT;
-	return key == ARBITER_HIGH || key == ARBITER_MAX ? ARBITER_UNLIMITED : 0;
-}
-
 int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t dev, uint32_t tier,
 		    struct arbiter_limits *out_limits)
 {
@@ -214,10 +157,10 @@ int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 	struct arbiter_limits lim = { 0 };
 	struct local *l = local_of(a);
 	struct arbiter_group ref;
-	uint32_t key, row;
+	uint32_t row;
 	int r;
 
-	r = check_limit(l, dev, tier, 0);
+	r = limit_check(l->ledger->n_devices, dev, tier, 0, 0);
 	if (r)
 		return r;
 	row = local_limit_row(l, dev, tier);
@@ -230,13 +173,9 @@ int local_limit_get(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		if (!r)
 			own = limits_of(group_of(a, &ref));
 	}
-	for (key = 0; key < LEDGER_N_KEYS; key++)
-		if (!limit_lookup(l, own, s->kind, row, tier, key, &lim.value[key]))
-			lim.value[key] = limit_default(key);
-	if (s->kind == ARBITER_ROOT && row != LOCAL_ALL)
+	limit_table_read(own, defaults_for(l, s->kind), row, tier, &lim);
+	if (s->kind == ARBITER_ROOT && row != LIMIT_ROW_ALL)
 		lim.value[ARBITER_MAX] = l->ledger->root.row[row]->tier[tier].limit[LEDGER_MAX];
-	if (own)
-		lim.set = own->set[row][tier] | own->set[LOCAL_ALL][tier];
 	*out_limits = lim;
 	return 0;
 }

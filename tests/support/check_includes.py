@@ -27,7 +27,7 @@ PARTS = [
     (r"tools/vramtrace/", r"tools/vramtrace/|common/|libclient/vram\.h|kmod/(uapi/|trace)"),
     (r"tools/(\w+)/", r"tools/\1/|common/|libclient/vram\.h"),
     (r"daemon/policy\w*\.[ch]", r"daemon/policy\w*\.h|common/|kmod/(ledger|pressure|group|stall)\.h"),
-    (r"daemon/arbiter_kmod\.c", r"daemon/|common/|kmod/(ledger|pressure|group|stall)\.h|kmod/uapi/"),
+    (r"daemon/arbiter_kmod(_\w+)?\.[ch]", r"daemon/|common/|kmod/(ledger|pressure|group|stall)\.h|kmod/uapi/"),
     (r"daemon/", r"daemon/|common/|kmod/(ledger|pressure|group|stall)\.h"),
     (r"tests/", r""),
 ]
@@ -37,7 +37,7 @@ PARTS = [
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
     ["log", "loop", "policy", "gpu", "cuda_abi", "drm", "privileges", "config"],
-    ["arbiter", "limits", "object", "store", "swap", "hostpool", "pager"],
+    ["arbiter", "limits", "limit_table", "object", "store", "swap", "hostpool", "pager"],
     ["scheduler", "stats"],
     ["session", "admin", "listener", "metrics"],
     ["daemon"],
@@ -52,7 +52,7 @@ SOLE = [
     (r"bpf/.*", r"tools/vramtrace/.*"),
     (r"ini\.h", r"daemon/config\w*\.c"),
     (r"cap-ng\.h", r"daemon/privileges\.c"),
-    (r"kmod/uapi/.*", r"kmod/.*|daemon/arbiter_kmod\.c|libclient/(client|table_kmod)\.c|tools/vramtrace/.*"),
+    (r"kmod/uapi/.*", r"kmod/.*|daemon/arbiter_kmod(_\w+)?\.[ch]|libclient/(client|table_kmod)\.c|tools/vramtrace/.*"),
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

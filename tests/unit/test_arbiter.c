@@ -3,7 +3,7 @@
  * The arbiter as the daemon sees it, over the ledger in this process.
  *
  * links: daemon/arbiter_local.c daemon/arbiter_local_group.c daemon/arbiter_local_limit.c
- * links: daemon/arbiter_local_pressure.c daemon/limits.c common/size.c
+ * links: daemon/limit_table.c daemon/arbiter_local_pressure.c daemon/limits.c common/size.c
  * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
  * links: kmod/group.c kmod/stall.c kmod/pressure.c
  */
