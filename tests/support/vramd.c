@@ -5,6 +5,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -226,10 +227,20 @@ void vramd_signal(struct vramd *d, int sig)
 	d->pid = 0;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
 void vramd_deinit(struct vramd *d)
 {
 	if (d->pid > 0)
 		vramd_signal(d, SIGKILL);
+	/* Now, not at the program's end: the disk may be a small one. */
+	nftw(d->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *vramd_make_file(struct vramd *d, const char *name, uint64_t bytes, uint64_t seed)
