@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The file operations of /dev/vram: here user memory is touched, elsewhere only for names. */
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/uaccess.h>
 
 #include "kmod/internal.h"
@@ -101,6 +102,7 @@ static long vram_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	BUILD_BUG_ON(sizeof(struct vram_ioc_adopt) > sizeof(buf));
 	if (nr >= ARRAY_SIZE(vram_iocs) || !vram_iocs[nr].fn || vram_iocs[nr].cmd != cmd)
 		return -ENOTTY;
+	nr = array_index_nospec(nr, ARRAY_SIZE(vram_iocs));
 	if (!in)
 		memset(&buf, 0, size);
 	else if (copy_from_user(&buf, user, size))

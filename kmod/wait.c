@@ -9,6 +9,7 @@
  * A waiter lives on the stack of its thread, which leaves the list before it returns.
  */
 #include <linux/hrtimer.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 
 #include "kmod/internal.h"
@@ -90,7 +91,7 @@ static int stall(struct vram_session *s, const struct vram_table *table,
 		 const struct vram_ioc_wait *arg)
 {
 	struct waiter w = { .task = current, .slot = arg->slot };
-	struct pressure *device = &vram.device_pressure[arg->dev];
+	struct pressure *device;
 	u64 begin;
 	int ret;
 
@@ -107,6 +108,7 @@ static int stall(struct vram_session *s, const struct vram_table *table,
 		mutex_unlock(&vram.lock);
 		goto leave;
 	}
+	device = &vram.device_pressure[array_index_nospec(arg->dev, LEDGER_MAX_DEVICES)];
 	begin = vram_now();
 	stall_event(&vram.book, device, s->group, arg->dev, STALL_BEGIN, begin);
 	trace_vram_stall_begin(s, arg->dev, arg->slot);
