@@ -113,6 +113,16 @@ struct residency_shadow {
 	uint32_t word; /* as struct residency_slot.word, with the mark kept in every state */
 };
 
+/*
+ * How the daemon wakes who sleeps on a slot. Where the table is a file both sides use a futex,
+ * and no waker is needed: pass NULL. Pages of the kernel module cannot be futexes; there clients
+ * sleep in the module, and the daemon embeds this in what it needs to name the slot to it.
+ * wake() runs after the word was stored, and only if the slot has pins.
+ */
+struct residency_waker {
+	void (*wake)(const struct residency_waker *waker, struct residency_slot *slot);
+};
+
 static inline enum residency_state residency_word_state(uint32_t word)
 {
 	return (enum residency_state)(word & RESIDENCY_STATE_MASK);
@@ -335,9 +345,13 @@ static inline void residency_publish(struct residency_slot *slot, struct residen
  * waiter whose pin this look does not count raised it later in SC and finds the published
  * word before it sleeps. So a load ahead of need costs no system call.
  */
-static inline void residency_wake(struct residency_slot *slot)
+static inline void residency_wake(struct residency_slot *slot, const struct residency_waker *waker)
 {
-	if (residency_pins(slot) != 0)
+	if (residency_pins(slot) == 0)
+		return;
+	if (waker)
+		waker->wake(waker, slot);
+	else
 		syscall(SYS_futex, &slot->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
@@ -365,11 +379,12 @@ static inline void residency_begin_load(struct residency_slot *slot,
 
 /* LOADING: the data is complete. Waiters go on. */
 static inline void residency_finish_load(struct residency_slot *slot,
-					 struct residency_shadow *shadow)
+					 struct residency_shadow *shadow,
+					 const struct residency_waker *waker)
 {
 	assert(residency_state(shadow) == RESIDENCY_LOADING);
 	residency_publish(slot, shadow, RESIDENCY_RESIDENT);
-	residency_wake(slot);
+	residency_wake(slot, waker);
 }
 
 /* LOADING: given up, for a load that no request waits for. Nobody is woken. */
@@ -385,13 +400,13 @@ static inline void residency_cancel_load(struct residency_slot *slot,
  * ABSENT and FAILED it refuses a request outright.
  */
 static inline void residency_fail(struct residency_slot *slot, struct residency_shadow *shadow,
-				  int r)
+				  const struct residency_waker *waker, int r)
 {
 	assert(r < 0 && r > -4096);
 	assert(residency_state(shadow) != RESIDENCY_RESIDENT);
 	atomic_store_explicit(&slot->error, (uint32_t)-r, memory_order_relaxed);
 	residency_publish(slot, shadow, RESIDENCY_FAILED);
-	residency_wake(slot);
+	residency_wake(slot, waker);
 }
 
 /*
@@ -401,7 +416,8 @@ static inline void residency_fail(struct residency_slot *slot, struct residency_
  * the others back with cancel_evict().
  * Return: 0, or RESIDENCY_E_PINNED with the state RESIDENT as before.
  */
-static inline int residency_try_evict(struct residency_slot *slot, struct residency_shadow *shadow)
+static inline int residency_try_evict(struct residency_slot *slot, struct residency_shadow *shadow,
+				      const struct residency_waker *waker)
 {
 	assert(residency_state(shadow) == RESIDENCY_RESIDENT);
 	/*
@@ -415,17 +431,18 @@ static inline int residency_try_evict(struct residency_slot *slot, struct reside
 		return 0;
 	/* The pin's owner may have seen EVICTING and gone to sleep. */
 	residency_publish(slot, shadow, RESIDENCY_RESIDENT);
-	residency_wake(slot);
+	residency_wake(slot, waker);
 	return RESIDENCY_E_PINNED;
 }
 
 /* EVICTING, with the data still whole: it stays after all. */
 static inline void residency_cancel_evict(struct residency_slot *slot,
-					  struct residency_shadow *shadow)
+					  struct residency_shadow *shadow,
+					  const struct residency_waker *waker)
 {
 	assert(residency_state(shadow) == RESIDENCY_EVICTING);
 	residency_publish(slot, shadow, RESIDENCY_RESIDENT);
-	residency_wake(slot);
+	residency_wake(slot, waker);
 }
 
 /*

@@ -353,13 +353,13 @@ void layer_make_resident(struct layer *layer)
 	default:
 		return;
 	}
-	residency_finish_load(slot, &layer->shadow);
+	residency_finish_load(slot, &layer->shadow, layer->use->waker);
 }
 
 void layer_fail(struct layer *layer, int error)
 {
 	if (residency_state(&layer->shadow) != RESIDENCY_RESIDENT)
-		residency_fail(layer_residency(layer), &layer->shadow, error);
+		residency_fail(layer_residency(layer), &layer->shadow, layer->use->waker, error);
 }
 
 void object_chunk_arrived(struct object *object, uint32_t chunk)
@@ -386,7 +386,7 @@ static bool claim_layers(struct object *object, uint32_t chunk)
 			struct layer *layer = &use->layers[use->chunk_layers[i]];
 
 			if (residency_state(&layer->shadow) == RESIDENCY_RESIDENT &&
-			    residency_try_evict(layer_residency(layer), &layer->shadow))
+			    residency_try_evict(layer_residency(layer), &layer->shadow, use->waker))
 				return false;
 		}
 	}
@@ -410,7 +410,8 @@ static void settle_layers(struct object *object, uint32_t chunk, bool evicted)
 			if (evicted)
 				residency_finish_evict(layer_residency(layer), &layer->shadow);
 			else
-				residency_cancel_evict(layer_residency(layer), &layer->shadow);
+				residency_cancel_evict(layer_residency(layer), &layer->shadow,
+						       use->waker);
 		}
 	}
 }

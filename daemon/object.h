@@ -48,10 +48,11 @@ enum chunk_state {
 struct chunk {
 	uint8_t state;
 	uint8_t flags;
-	uint8_t tries;	    /* loads that failed in a row while a thread waited */
-	uint32_t holds;	    /* waiting layers that need it */
-	uint32_t swap_slot; /* + 1; 0: none */
-	uint32_t host_slot; /* + 1; 0: no copy in the host tier */
+	uint8_t tries;	     /* loads that failed in a row while a thread waited */
+	uint8_t was_evicted; /* it has been there before: its next load brings it back */
+	uint32_t holds;	     /* waiting layers that need it */
+	uint32_t swap_slot;  /* + 1; 0: none */
+	uint32_t host_slot;  /* + 1; 0: no copy in the host tier */
 };
 
 struct scheduler_session;
@@ -86,7 +87,8 @@ struct use {
 
 	uint32_t n_layers;
 	uint32_t slot_base;
-	struct residency_slot *slots; /* of layer 0, in the session's table */
+	struct residency_slot *slots;	     /* of layer 0, in the session's table */
+	const struct residency_waker *waker; /* the session's; NULL: futexes */
 	struct layer *layers;
 	struct chunk_run *runs;
 	/* Which layers cover a chunk: chunk_layers[chunk_first[c]] .. [chunk_first[c + 1]]. */

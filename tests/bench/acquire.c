@@ -103,7 +103,7 @@ static int set_up_slot(void)
 
 	residency_init(&slot, &shadow);
 	residency_begin_load(&slot, &shadow);
-	residency_finish_load(&slot, &shadow);
+	residency_finish_load(&slot, &shadow, NULL);
 	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return null_fd < 0 ? -errno : 0;
 }

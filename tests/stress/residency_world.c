@@ -205,13 +205,13 @@ static void evict(struct world *world, struct world_daemon *daemon, unsigned int
 
 	if (daemon->broken) {
 		residency_publish(slot, shadow, RESIDENCY_EVICTING);
-	} else if (residency_try_evict(slot, shadow) == RESIDENCY_E_PINNED) {
+	} else if (residency_try_evict(slot, shadow, NULL) == RESIDENCY_E_PINNED) {
 		daemon->kept++;
 		return;
 	}
 	/* From here on the data may be destroyed. */
 	if (rand_r(&daemon->seed) % 4 == 0) {
-		residency_cancel_evict(slot, shadow);
+		residency_cancel_evict(slot, shadow, NULL);
 		return;
 	}
 	fill(world, layer, POISON);
@@ -254,11 +254,11 @@ static void visit(struct world *world, struct world_daemon *daemon, unsigned int
 		}
 		daemon->layers[layer].wanted = false;
 		if (dice % 16 == 1) {
-			residency_fail(slot, shadow, -EIO);
+			residency_fail(slot, shadow, NULL, -EIO);
 			break;
 		}
 		fill(world, layer, ++daemon->generation);
-		residency_finish_load(slot, shadow);
+		residency_finish_load(slot, shadow, NULL);
 		daemon->loads++;
 		break;
 	}

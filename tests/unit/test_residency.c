@@ -24,7 +24,7 @@ static void setup(void)
 static void load(void)
 {
 	residency_begin_load(&slot, &shadow);
-	residency_finish_load(&slot, &shadow);
+	residency_finish_load(&slot, &shadow, NULL);
 }
 
 static enum residency_state shown(void)
@@ -55,7 +55,7 @@ START_TEST(acquire_pins_in_every_state)
 	residency_begin_load(&slot, &shadow);
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
 	ck_assert_uint_eq(residency_pins(&slot), 2);
-	residency_fail(&slot, &shadow, -EIO);
+	residency_fail(&slot, &shadow, NULL, -EIO);
 	ck_assert_int_eq(acquire(), RESIDENCY_E_FAILED);
 	ck_assert_uint_eq(residency_pins(&slot), 3);
 	load();
@@ -65,7 +65,7 @@ START_TEST(acquire_pins_in_every_state)
 		residency_release(&slot);
 		ck_assert_uint_eq(residency_pins(&slot), i);
 	}
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
 	ck_assert_uint_eq(residency_pins(&slot), 1);
 	ck_assert_uint_eq(residency_uses(&slot), 5);
@@ -80,14 +80,14 @@ START_TEST(pinned_layer_stays)
 	ck_assert_int_eq(acquire(), RESIDENCY_OK);
 	ck_assert_int_eq(acquire(), RESIDENCY_OK);
 	word = atomic_load(&slot.word);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	residency_release(&slot);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	ck_assert_int_eq(shown(), RESIDENCY_RESIDENT);
 	/* A waiter must not be shown EVICTING by one who tries again and again. */
 	ck_assert_uint_eq(atomic_load(&slot.word), word);
 	residency_release(&slot);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert_int_eq(residency_state(&shadow), RESIDENCY_EVICTING);
 	ck_assert_int_eq(shown(), RESIDENCY_EVICTING);
 	residency_finish_evict(&slot, &shadow);
@@ -99,20 +99,20 @@ START_TEST(waiter_is_pinned_when_its_load_ends)
 {
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
 	load();
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_OK);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	residency_release(&slot);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 }
 END_TEST
 
 START_TEST(eviction_taken_back)
 {
 	load();
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
-	residency_cancel_evict(&slot, &shadow);
+	residency_cancel_evict(&slot, &shadow, NULL);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_OK);
 	ck_assert_int_eq(residency_state(&shadow), RESIDENCY_RESIDENT);
 }
@@ -138,9 +138,9 @@ START_TEST(device_releases)
 	ck_assert_uint_eq(residency_pins(&slot), 2);
 	residency_release(&slot);
 	ck_assert_uint_eq(residency_pins(&slot), 1);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	*(volatile uint64_t *)&slot.device_released = 2;
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 }
 END_TEST
 
@@ -150,7 +150,7 @@ START_TEST(failure_reaches_the_waiter)
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), -ETIMEDOUT);
 	residency_begin_load(&slot, &shadow);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), -ETIMEDOUT);
-	residency_fail(&slot, &shadow, -ESTALE);
+	residency_fail(&slot, &shadow, NULL, -ESTALE);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_E_FAILED);
 	ck_assert_int_eq(residency_error(&slot), -ESTALE);
 	residency_release(&slot);
@@ -162,13 +162,13 @@ START_TEST(failure_reaches_the_waiter)
 	residency_set_notify(&slot, &shadow);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), -ETIMEDOUT);
 	residency_begin_load(&slot, &shadow);
-	residency_fail(&slot, &shadow, -EIO);
+	residency_fail(&slot, &shadow, NULL, -EIO);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_E_FAILED);
 	ck_assert_int_eq(residency_error(&slot), -EIO);
 
 	/* Refused outright: as new as a failed load. */
 	ck_assert_int_eq(acquire(), RESIDENCY_E_FAILED);
-	residency_fail(&slot, &shadow, -EDQUOT);
+	residency_fail(&slot, &shadow, NULL, -EDQUOT);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_E_FAILED);
 	ck_assert_int_eq(residency_error(&slot), -EDQUOT);
 	residency_release(&slot);
@@ -180,9 +180,9 @@ END_TEST
 START_TEST(failure_while_evicting)
 {
 	load();
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
-	residency_fail(&slot, &shadow, -ENOSPC);
+	residency_fail(&slot, &shadow, NULL, -ENOSPC);
 	ck_assert_int_eq(residency_wait(&slot, seen, 0), RESIDENCY_E_FAILED);
 	ck_assert_int_eq(residency_error(&slot), -ENOSPC);
 }
@@ -241,15 +241,15 @@ START_TEST(sleeper_is_woken)
 	ck_assert_int_eq(pthread_tryjoin_np(thread, &result), EBUSY);
 	switch (_i) {
 	case 0:
-		residency_finish_load(&slot, &shadow);
+		residency_finish_load(&slot, &shadow, NULL);
 		break;
 	case 1:
-		residency_fail(&slot, &shadow, -EIO);
+		residency_fail(&slot, &shadow, NULL, -EIO);
 		break;
 	default:
 		/* EVICTING with a sleeper, then taken back. */
 		shadow.word = (shadow.word & ~RESIDENCY_STATE_MASK) | RESIDENCY_EVICTING;
-		residency_cancel_evict(&slot, &shadow);
+		residency_cancel_evict(&slot, &shadow, NULL);
 		break;
 	}
 	/* Without the wake-up this hangs, and Check's time limit ends it. */
@@ -280,7 +280,7 @@ START_TEST(mark_outlives_eviction)
 	ck_assert(!(atomic_load(&slot.word) & RESIDENCY_NOTIFY));
 	load();
 	ck_assert(atomic_load(&slot.word) & RESIDENCY_NOTIFY);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert(!(atomic_load(&slot.word) & RESIDENCY_NOTIFY));
 	ck_assert_int_eq(acquire(), RESIDENCY_E_WAIT);
 	residency_finish_evict(&slot, &shadow);
@@ -324,10 +324,10 @@ START_TEST(sequence_wraps_cleanly)
 	load();
 	residency_set_notify(&slot, &shadow);
 	shadow.word |= 0xfffffff0u;
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), 0);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), 0);
 	ck_assert_uint_eq(shadow.word, RESIDENCY_NOTIFY | RESIDENCY_EVICTING);
 	ck_assert_uint_eq(atomic_load(&slot.word), RESIDENCY_EVICTING);
-	residency_cancel_evict(&slot, &shadow);
+	residency_cancel_evict(&slot, &shadow, NULL);
 	ck_assert_uint_eq(atomic_load(&slot.word),
 			  RESIDENCY_SEQ_ONE | RESIDENCY_NOTIFY | RESIDENCY_RESIDENT);
 }
@@ -374,11 +374,11 @@ START_TEST(scribbles_confuse_nobody)
 			break;
 		case RESIDENCY_LOADING:
 			if (rand_r(&seed) % 4 == 0) {
-				residency_fail(&slot, &shadow, -EIO);
+				residency_fail(&slot, &shadow, NULL, -EIO);
 				after = RESIDENCY_FAILED;
 				ck_assert_int_eq(residency_error(&slot), -EIO);
 			} else {
-				residency_finish_load(&slot, &shadow);
+				residency_finish_load(&slot, &shadow, NULL);
 				after = RESIDENCY_RESIDENT;
 			}
 			break;
@@ -392,7 +392,7 @@ START_TEST(scribbles_confuse_nobody)
 				atomic_store(&slot.released, 0);
 				atomic_store(&slot.device_released, 0);
 			}
-			r = residency_try_evict(&slot, &shadow);
+			r = residency_try_evict(&slot, &shadow, NULL);
 			after = r == 0 ? RESIDENCY_EVICTING : RESIDENCY_RESIDENT;
 			break;
 		case RESIDENCY_EVICTING:
@@ -415,7 +415,7 @@ START_TEST(lies_about_pins)
 	load();
 	/* More releases than acquires: taken for pinned, not for a licence. */
 	atomic_store(&slot.released, 1);
-	ck_assert_int_eq(residency_try_evict(&slot, &shadow), RESIDENCY_E_PINNED);
+	ck_assert_int_eq(residency_try_evict(&slot, &shadow, NULL), RESIDENCY_E_PINNED);
 	ck_assert_int_eq(residency_state(&shadow), RESIDENCY_RESIDENT);
 	atomic_store(&slot.error, 0);
 	ck_assert_int_eq(residency_error(&slot), -EIO);
@@ -429,10 +429,10 @@ START_TEST(wrong_step_aborts)
 {
 	switch (_i) {
 	case 0:
-		residency_finish_load(&slot, &shadow);
+		residency_finish_load(&slot, &shadow, NULL);
 		break;
 	case 1:
-		residency_try_evict(&slot, &shadow);
+		residency_try_evict(&slot, &shadow, NULL);
 		break;
 	case 2:
 		residency_finish_evict(&slot, &shadow);
@@ -443,16 +443,16 @@ START_TEST(wrong_step_aborts)
 		break;
 	case 4:
 		load();
-		residency_fail(&slot, &shadow, -EIO);
+		residency_fail(&slot, &shadow, NULL, -EIO);
 		break;
 	case 5:
-		residency_fail(&slot, &shadow, EIO);
+		residency_fail(&slot, &shadow, NULL, EIO);
 		break;
 	case 6:
 		residency_cancel_load(&slot, &shadow);
 		break;
 	default:
-		residency_cancel_evict(&slot, &shadow);
+		residency_cancel_evict(&slot, &shadow, NULL);
 		break;
 	}
 }

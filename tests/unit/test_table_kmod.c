@@ -459,7 +459,7 @@ static void fail_again(unsigned int n)
 /* The failure that is being retried is not the answer to the retry. */
 START_TEST(retried)
 {
-	residency_fail(&slots[2], &shadow, -ENOSPC);
+	residency_fail(&slots[2], &shadow, NULL, -ENOSPC);
 	kernel.during_wait = fail_again;
 	ck_assert_int_eq(wait_slot(UINT64_MAX), RESIDENCY_E_FAILED);
 	ck_assert_uint_eq(kernel.waits, 2);
