@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# vram: one GNU Makefile for everything that runs in user space. `make help`
-# lists the targets.
+# vram: one GNU Makefile for everything; the module's own is Kbuild, which `make
+# modules` calls. `make help` lists the targets.
 #
 # Nothing here names a source file: sources are found by where they are.
 #
-#   daemon/*.c                 build/vramd (with kmod/ledger*.c, kmod/pressure.c)
+#   daemon/*.c                 build/vramd (with what it shares with the module)
+#   Kbuild, kmod/*             build/kmod-KVER/vram.ko
 #   common/*.c                 an archive; whoever needs a member gets it
 #   libclient/*.c              build/libvram.so.0 and build/libvram.a
 #   libclient/preload/*.c      build/libvram-preload.so
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
-#   tests/{unit,conformance,integration}/test_X.c
+#   tests/{unit,conformance,integration,kmod}/test_X.c
 #                              one program each, below build/tests/
 #   tests/{stress,bench}/X.c   a program if it has a `links:` line (bench: an
 #                              underscore becomes a dash in the program's name)
@@ -61,13 +62,15 @@ datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 unitdir ?= $(prefix)/lib/systemd/system
+udevdir ?= $(if $(filter /usr/local,$(prefix)),/etc,$(prefix)/lib)/udev/rules.d
+sysusersdir ?= $(prefix)/lib/sysusers.d
 
 # What to run: one name filter for bench, seconds for every fuzzer and stress
 # test, and the suites of `make check`.
 BENCH ?=
 FUZZ_SECONDS ?= 10
 STRESS_SECONDS ?= 5
-SUITES ?= style unit model conformance integration stress fuzz
+SUITES ?= style unit model conformance integration stress fuzz kmod
 TESTS ?=
 
 Q := $(if $(filter 1,$(V)),,@)
@@ -76,7 +79,8 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 # ---- flags -------------------------------------------------------------------
 
 FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd check
-BUILDS := $(filter-out deps help clean format check-style check check-% demo uninstall,$(or $(MAKECMDGOALS),all))
+BUILDS := $(filter-out deps deps-% help clean distclean format check-style check check-% demo \
+	demo-kmod uninstall modules modules_install install-dkms,$(or $(MAKECMDGOALS),all))
 MISSING := $(if $(BUILDS),$(shell for p in $(FOREIGN); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done))
 ifneq ($(MISSING),)
 $(error missing libraries: $(MISSING). `make deps` installs them, or says how)
@@ -131,7 +135,7 @@ TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
-	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c)
+	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c)
 ifneq ($(BUILDS),)
 $(shell mkdir -p $(B) && t=$$(mktemp $(B)/tests.mk.XXXXXX) && \
 	awk -f tests/support/links.awk $(TEST_SRC) </dev/null >$$t && \
@@ -143,8 +147,8 @@ HAVE_CLANG := $(shell command -v $(CLANG) 2>/dev/null)
 
 # ---- targets -----------------------------------------------------------------
 
-.PHONY: all objects tests fuzz benches deps check check-asan check-tsan check-ubsan \
-	check-style bench demo install uninstall clean help format complete
+.PHONY: all objects tests fuzz benches deps deps-kasan check check-asan check-tsan check-ubsan \
+	check-style bench demo install uninstall clean distclean help format complete
 
 all: $(DAEMON) $(LIBS) $(PRELOAD) $(EXAMPLES) $(TOOL_BINS)
 
@@ -153,7 +157,7 @@ objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PR
 	$(EXAMPLE_SRC) $(wildcard tools/*/*.c) $(filter-out tests/fuzz/%,$(TEST_SRC)) \
 	$(wildcard tests/support/*.c))
 
-tests: all $(TEST_PROGS)
+tests: all $(TEST_PROGS) $(if $(SAN),,$(B)/tests/failnth.so)
 
 benches: all $(BENCH_PROGS)
 
@@ -173,15 +177,24 @@ help:
 	'                  SUITES="unit fuzz" TESTS=pattern FUZZ_SECONDS=n STRESS_SECONDS=n' \
 	'make check-asan   the tests with AddressSanitizer and UBSan (check-tsan, check-ubsan)' \
 	'make check-style  formatting, include directions, licences, scripts' \
+	'make modules      vram.ko for the running kernel or the newest installed headers' \
+	'                  (KVER=, KDIR=; W=1 and C=2 as in the kernel); modules_install' \
+	'make check-kmod   the tests of the module in a virtual machine; KERNEL=6.1|6.12|sid' \
+	'make check-kasan  the same under KASAN, lockdep, kmemleak and failing allocations' \
+	'make check-dkms   build the module through dkms; install-dkms puts its source there' \
+	'make demo-kmod    the demonstration in the virtual machine, over /dev/vram' \
 	'make demo         two language models and a third client in too little memory' \
 	'make bench        benchmarks, one JSON object a line; BENCH=name selects' \
 	'make format       let clang-format rewrite the tracked sources' \
 	'make install      prefix=$(prefix) libdir=$(libdir) DESTDIR=$(DESTDIR); uninstall' \
-	'make clean        remove $(B)/' \
+	'make clean        remove $(B)/ but the kernels in it; distclean' \
 	'V=1 shows commands; SAN=address|thread|undefined, CC=gcc|clang, B=DIR select a build'
 
 deps:
 	$(Q)packaging/install-deps.sh packaging/deps.debian
+
+deps-kasan: deps
+	$(Q)packaging/install-deps.sh packaging/deps-kasan.debian
 
 # The packages may come only now, so everything that looks for them is a make of
 # its own.
@@ -202,7 +215,7 @@ SANITIZER_ubsan := undefined
 .PHONY: check-built
 check-built:
 	$(Q)$(SUB) tests complete
-	$(Q)$(RUN) $(filter-out style model fuzz,$(SUITES))
+	$(Q)$(RUN) $(filter-out style model fuzz kmod,$(SUITES))
 
 check-style:
 	$(Q)tests/run.sh -b $(B) style
@@ -216,10 +229,64 @@ demo: deps
 	$(Q)if [ -x tests/support/fetch_models.sh ]; then tests/support/fetch_models.sh; fi
 	$(Q)VRAM_BUILD=$(abspath $(B)) tests/demo/run.sh
 
+# ---- the module -----------------------------------------------------------------
+
+# Kbuild leaves its objects beside the sources, so it gets copies of them.
+KVER ?= $(or $(notdir $(patsubst %/build,%,$(wildcard /lib/modules/$(shell uname -r)/build))), \
+	$(shell ls -d /lib/modules/*/build 2>/dev/null | cut -d/ -f4 | sort -V | tail -n 1))
+KDIR ?= /lib/modules/$(KVER)/build
+KMOD := $(B)/kmod-$(KVER)
+KMOD_SRC := Kbuild $(wildcard kmod/*.[ch] kmod/uapi/*.h)
+# The base of type information: of the running kernel, so for it only.
+BTF_BASE ?= $(if $(filter $(shell uname -r),$(KVER)),/sys/kernel/btf/vmlinux)
+
+.PHONY: modules modules_install check-kmod check-kasan check-dkms demo-kmod install-dkms
+modules: $(addprefix $(KMOD)/,$(KMOD_SRC))
+	$(Q)test -e $(KDIR)/Makefile || { echo "no kernel headers in '$(KDIR)': see KVER and KDIR"; exit 1; }
+	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(KMOD)) modules
+	$(Q)packaging/module_btf.sh $(KMOD)/vram.ko '$(BTF_BASE)'
+
+$(addprefix $(KMOD)/,$(KMOD_SRC)): $(KMOD)/%: %
+	$(Q)install -D -m 644 $< $@
+
+# For another root: DESTDIR, which the kernel calls INSTALL_MOD_PATH.
+modules_install: modules
+	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(KMOD)) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
+
+KERNEL ?= 6.1
+# The stress test of the module is longer where it is asked for.
+KMOD_STRESS = $(if $(filter file,$(origin STRESS_SECONDS)),60,$(STRESS_SECONDS))
+GUEST = VRAM_BUILD=$(abspath $(B)) STRESS_SECONDS=$(KMOD_STRESS)
+check-kmod: deps
+	$(Q)$(SUB) tests complete
+	$(Q)$(GUEST) tests/vm/check_kmod.sh --kernel $(KERNEL) $(TESTS)
+
+check-kasan: deps-kasan
+	$(Q)$(SUB) tests complete
+	$(Q)$(GUEST) tests/vm/check_kasan.sh $(TESTS)
+
+check-dkms: deps
+	$(Q)VRAM_BUILD=$(abspath $(B)) tests/vm/check_dkms.sh
+
+# Where dkms looks for it: `dkms install vram/$(VERSION)` is then the administrator's.
+dkmsdir ?= /usr/src/vram-$(VERSION)
+install-dkms:
+	$(call say,INSTALL,$(dkmsdir))
+	$(Q)for f in $(KMOD_SRC); do install -D -m 644 $$f $(DESTDIR)$(dkmsdir)/$$f || exit; done
+	$(Q)sed 's|@VERSION@|$(VERSION)|g' packaging/dkms.conf >$(DESTDIR)$(dkmsdir)/dkms.conf
+
+demo-kmod: deps
+	$(Q)$(SUB) all
+	$(Q)if [ -x tests/support/fetch_models.sh ]; then tests/support/fetch_models.sh; fi
+	$(Q)VRAM_BUILD=$(abspath $(B)) tests/vm/demo_kmod.sh
+
 format:
 	$(Q)git ls-files -z '*.c' '*.h' | xargs -0r clang-format -i
 
 clean:
+	$(Q)if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name kernels -exec rm -rf {} +; fi
+
+distclean:
 	$(Q)rm -rf $(B)
 
 # ---- objects -----------------------------------------------------------------
@@ -318,6 +385,11 @@ $(FUZZ_PROGS): $(B)/.flags
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CLANG) -fsanitize=fuzzer $(FUZZ_SAN) $(LINK) -o $@ $(filter %.o,$^) $(PROG_LIBS)
 
+# Put before a test in the guest with fault injection.
+$(B)/tests/failnth.so: $(B)/obj/tests/vm/failnth.o $(B)/.link
+	$(call say,LD,$@)
+	$(link) -shared
+
 # ---- installation ------------------------------------------------------------
 
 # SOURCE:TARGET:MODE of everything that is installed; uninstall reads the same.
@@ -329,6 +401,9 @@ INSTALLED = \
 		$(B)/libvram.a:$(libdir)/libvram.a:644) \
 	$(foreach f,$(PRELOAD),$(f):$(libdir)/vram/libvram-preload.so:755) \
 	$(foreach f,$(wildcard libclient/vram.h),$(f):$(includedir)/vram.h:644) \
+	kmod/uapi/vram.h:$(includedir)/linux/vram.h:644 \
+	packaging/60-vram.rules:$(udevdir)/60-vram.rules:644 \
+	packaging/vram.sysusers:$(sysusersdir)/vram.conf:644 \
 	$(foreach f,$(wildcard docs/man/*.[1-9]),$(f):$(call man_target,$(f)):644) \
 	$(foreach f,$(wildcard packaging/completion/*),$(f):$(datadir)/bash-completion/completions/$(notdir $(f)):644) \
 	$(foreach f,$(wildcard packaging/*.service packaging/*.socket),$(f):$(unitdir)/$(notdir $(f)):644)

@@ -28,7 +28,7 @@ while getopts b:f: opt; do
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- style unit model conformance integration stress fuzz
+[ $# -gt 0 ] || set -- style unit model conformance integration stress fuzz kmod
 
 mkdir -p "$build/logs" || exit 2
 build=$(cd "$build" && pwd)
@@ -106,6 +106,10 @@ files_of()
 		;;
 	model)
 		printf '%s\n' tests/model/run.sh
+		;;
+	kmod)
+		# One test, that brings its own machine and runs the suite's programs there.
+		printf '%s\n' tests/vm/check_kmod.sh
 		;;
 	fuzz)
 		for file in tests/fuzz/fuzz_*.c; do
@@ -213,6 +217,9 @@ run_one()
 	{
 		[ "$suite" = fuzz ] || grep -aE '^[0-9]+%: Checks: ' "$log" | sed 's/^/        /'
 		[ "$suite" != fuzz ] || sed -n 's/^stat::number_of_executed_units: */        runs: /p' "$log"
+		if [ "$suite" = kmod ]; then
+			sed -n -e 's/^\(PASS\|FAIL\|SKIP\)  /        &/p' -e 's/^[0-9]* passed, .*/        &/p' "$log"
+		fi
 		printf '%s  %-40s %6s s%s\n' $result "$label" "$spent" "${reason:+  ($reason)}"
 		if [ $result = FAIL ]; then
 			echo "    --- the end of $log:"

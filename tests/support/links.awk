@@ -7,8 +7,8 @@
 #	// libs: -ljansson
 #
 # Both may be repeated and may stand inside a block comment. Which .c files
-# are programs follows from the folder: test_*.c in unit/, conformance/ and
-# integration/, fuzz_*.c in fuzz/, and in stress/ and bench/ those that have a
+# are programs follows from the folder: test_*.c in unit/, conformance/,
+# integration/ and kmod/, fuzz_*.c in fuzz/, and in stress/ and bench/ those that have a
 # `links:` line; the rest are helpers that others name. `.c` is linked as its
 # object, `libvram.a` from the build folder.
 

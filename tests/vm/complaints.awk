@@ -17,7 +17,7 @@ text ~ /scheduling while atomic|sleeping function called|DEBUG_LOCKS_WARN_ON|ODE
 text ~ /blocked for more than [0-9]+ seconds|soft lockup|hard LOCKUP|rcu.*detected.*stalls?|self-detected stall/ ||
 text ~ /general protection fault|unable to handle|Kernel panic|refcount_t:|list_(add|del) corruption/ ||
 text ~ /page allocation failure|Bad page state|double fault|unchecked MSR|stack (segment|guard)/ ||
-text ~ /Out of memory:|oom-kill:|vram.*(tainted|scribbl)|printk messages dropped|Slab .*Objects remaining/ {
+text ~ /Out of memory:|oom-kill:constraint=CONSTRAINT_NONE|vram.*(tainted|scribbl)|printk messages dropped|Slab .*Objects remaining/ {
 	# The machine's own emulation of a clock is slow, not wrong.
 	if (text ~ /clocksource|perf: interrupt took too long/)
 		next

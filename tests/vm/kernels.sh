@@ -93,8 +93,9 @@ unpack_image()
 	mkdir -p "$tree"
 	for deb in "$@"; do
 		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$tree" --wildcards \
-			'./boot/*' '*/modules.builtin*' '*/modules.order' '*/kernel/fs/*' '*/kernel/lib/*' \
-			'*/kernel/crypto/*' '*/kernel/arch/*' '*/kernel/net/9p/*' \
+			'./boot/*' '*/lib/modules/*/vmlinuz' '*/lib/modules/*/config' \
+			'*/modules.builtin*' '*/modules.order' '*/kernel/fs/*' \
+			'*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/*' '*/kernel/net/9p/*' \
 			'*/kernel/drivers/virtio/*' '*/kernel/drivers/block/*' 2>/dev/null || true
 	done
 	# Newer packages have /usr/lib/modules; modprobe -d wants /lib/modules.
@@ -107,14 +108,18 @@ unpack_image()
 # take_image DIR: from DIR/modules to boot, config, release and btf.
 take_image()
 {
-	local dir=$1 image=("$1"/modules/boot/vmlinuz-*) release status=0
-	[ -e "${image[0]}" ] || image=("$dir"/modules/lib/modules/*/vmlinuz)
-	[ -e "${image[0]}" ] || die "no kernel in the packages"
+	local dir=$1 release image config status=0
 	release=$(basename "$(echo "$dir"/modules/lib/modules/*)")
-	cp "$dir"/modules/boot/config-* "$dir/config"
+	image=$dir/modules/boot/vmlinuz-$release config=$dir/modules/boot/config-$release
+	if [ ! -e "$image" ]; then
+		image=$dir/modules/lib/modules/$release/vmlinuz
+		config=$dir/modules/lib/modules/$release/config
+	fi
+	[ -e "$image" ] || die "no kernel in the packages"
+	cp "$config" "$dir/config"
 	depmod -b "$dir/modules" "$release" 2>/dev/null || true
-	"$here/vmlinux.py" "${image[0]}" "$dir/boot" "$dir/btf" || status=$?
-	[ $status = 1 ] && die "cannot unpack ${image[0]}"
+	"$here/vmlinux.py" "$image" "$dir/boot" "$dir/btf" || status=$?
+	[ $status = 1 ] && die "cannot unpack $image"
 	echo "$release" >"$dir/release"
 }
 
@@ -187,7 +192,7 @@ fetch_sid()
 	apt-get "${apt_options[@]}" -y --download-only install linux-image-amd64 \
 		linux-headers-amd64 make bash dash coreutils findutils sed grep mawk >&2 ||
 		die "cannot download sid's packages"
-	unpack_image "$dir/modules" "$apt_dir"/cache/archives/linux-{image,binary,modules}-*.deb
+	unpack_image "$dir/modules" "$apt_dir"/cache/archives/linux-{image,binary,modules,base}-*.deb
 	take_image "$dir"
 	release=$(cat "$dir/release")
 	say "unpacking a root with $release's headers and compiler"
@@ -222,6 +227,7 @@ in_root()
 		root=$1 work=$2; shift 2
 		mount --bind "$work" "$root/work"
 		mount --rbind /dev "$root/dev"
+		mount --rbind /proc "$root/proc"
 		exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"' \
 		in_root "$@"
 }
@@ -362,7 +368,7 @@ mirror()
 kbuild()
 {
 	local name=$1 dir=$2 kernel=$kernels/$1 kdir status=0 ko
-	local flags=(W="${W:-}" C="${C:-}" V="${V:-0}")
+	local flags=(V="${V:-0}" ${W:+"W=$W"} ${C:+"C=$C"})
 	kdir=$(cat "$kernel/kdir")
 	if [ "$name" = sid ]; then
 		in_root "$kernel/root" "$dir" make -C "$kdir" M=/work "${flags[@]}" modules || status=$?
@@ -371,7 +377,7 @@ kbuild()
 	fi
 	[ $status = 0 ] || return $status
 	for ko in "$dir"/*.ko; do
-		"$here/module_btf.sh" "$ko" "$kernel/btf"
+		"$src/packaging/module_btf.sh" "$ko" "$kernel/btf"
 	done
 }
 

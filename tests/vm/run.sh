@@ -16,8 +16,8 @@
 #                        it TEST_TMP is in memory
 #   --out DIR            what the command writes to /run/vm/out is there afterwards
 #   --append WORDS       more for the kernel's command line
-#   --expect-splat REGEX the guest's log must contain this complaint; the command's
-#                        status does not matter then
+#   --expect-splat REGEX the guest's log must contain this complaint (may be repeated);
+#                        the command's status does not matter then
 #
 # Exit status: the command's; 99 if the guest's kernel has complained
 # (complaints.awk), or has not as expected; 124 after the timeout; 125 if the guest
@@ -26,8 +26,8 @@ set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 src=$(cd "$here/../.." && pwd)
-kernel=6.1 name='' memory=1536 cpus=2 limit=300 module='' disk='' out='' append='' splat=''
-passed=()
+kernel=6.1 name='' memory=1536 cpus=2 limit=300 module='' disk='' out='' append=''
+passed=() splats=()
 
 usage()
 {
@@ -52,7 +52,7 @@ while [ $# -gt 0 ]; do
 	--disk) disk=$2 ;;
 	--out) out=$2 ;;
 	--append) append=$2 ;;
-	--expect-splat) splat=$2 ;;
+	--expect-splat) splats+=("$2") ;;
 	*) usage ;;
 	esac
 	shift 2
@@ -151,8 +151,8 @@ follow=
 dmesg=$logs/vm-$name.dmesg
 {
 	cat "$share/dmesg" 2>/dev/null
-	# Of a guest that died only the console tells; both hold the same otherwise.
-	[ -e "$share/dmesg" ] || tr -d '\r' <"$share/console"
+	# Of a guest that died only the console tells the end; both hold the same otherwise.
+	[ -s "$share/status" ] || tr -d '\r' <"$share/console"
 } >"$dmesg"
 if [ -n "$out" ]; then
 	mkdir -p "$out" && cp -rT "$share/out" "$out"
@@ -170,14 +170,18 @@ if [ ! -s "$share/up" ]; then
 fi
 
 complaints=$(awk -f "$here/complaints.awk" "$dmesg")
-if [ -n "$splat" ]; then
-	if grep -qE -- "$splat" <<<"$complaints"; then
-		echo "vm: the expected complaint came: $(grep -m 1 -E -- "$splat" <<<"$complaints")"
-		exit 0
-	fi
-	echo "vm: no complaint like '$splat' in $dmesg"
-	[ -z "$complaints" ] || echo "$complaints"
-	exit 99
+if [ ${#splats[@]} -gt 0 ]; then
+	missed=0
+	for splat in "${splats[@]}"; do
+		if first=$(grep -m 1 -E -- "$splat" <<<"$complaints"); then
+			echo "vm: the expected complaint came: $first"
+		else
+			echo "vm: no complaint like '$splat' in $dmesg"
+			missed=1
+		fi
+	done
+	[ $missed = 0 ] || exit 99
+	exit 0
 fi
 if [ -n "$complaints" ]; then
 	echo "vm: the guest's kernel complains (all of it: $dmesg):"
