@@ -83,6 +83,17 @@ static int handle_devices(struct admin_request *req, struct json_maker *m)
 	return err_trace(devices_put(req, m, &stats));
 }
 
+/* Who keeps the ledger. */
+static json_t *arbiter_new_json(struct admin_request *req)
+{
+	const struct arbiter *a = scheduler_arbiter(req->s);
+	struct json_maker m = json_maker_new();
+
+	json_put_text(&m, "name", arbiter_adopts(a) ? ARBITER_KMOD_PATH : "vramd");
+	json_put_number(&m, "generation", a->generation);
+	return json_maker_take(&m);
+}
+
 static int handle_status(struct admin_request *req, struct json_maker *m)
 {
 	struct scheduler_stats stats;
@@ -90,11 +101,11 @@ static int handle_status(struct admin_request *req, struct json_maker *m)
 	scheduler_stats(req->s, &stats);
 	json_put_text(m, "version", VRAM_VERSION);
 	json_put_text(m, "ledger", ledger_name(req->s));
+	json_put(m, "arbiter", arbiter_new_json(req));
 	json_put_number(m, "pid", (uint64_t)getpid());
 	json_put_number(m, "uid", geteuid());
 	json_put(m, "private", json_boolean(scheduler_config(req->s)->user));
-	/* Without the one that asks. */
-	json_put_number(m, "sessions", scheduler_n_sessions(req->s) - 1);
+	json_put_number(m, "sessions", scheduler_n_sessions(req->s));
 	json_put_number(m, "paged_in_bytes", stats.paged_in_bytes);
 	json_put_number(m, "paged_out_bytes", stats.paged_out_bytes);
 	json_put_number(m, "evicted_bytes", stats.evicted_bytes);
@@ -154,9 +165,6 @@ static int list_client(void *data, const struct scheduler_session_info *info)
 	struct json_maker m;
 	char exe[4096], comm[32];
 
-	/* Whoever asks is not a client by asking. */
-	if (info->ss->pid == ctx->req->peer->pid && info->n_objects == 0)
-		return 0;
 	if (!ctx->req->privileged && info->ss->uid != ctx->req->peer->uid) {
 		ctx->n_others++;
 		ctx->others_resident_bytes += info->resident_bytes;

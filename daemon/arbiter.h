@@ -4,9 +4,17 @@
  *
  * The arbiter is the daemon's view of the ledger. The ledger itself lives
  * either in this process (arbiter_local.c, the same source that the kernel
- * module is built from) or behind /dev/vram; this header is the seam between
- * the two. It is mechanism only: it counts, refuses and names the group that
- * a refusal came from. What to evict is the scheduler's decision.
+ * module is built from) or behind /dev/vram (arbiter_kmod.c); this header is the
+ * seam between the two. It is mechanism only: it counts, refuses and names the
+ * group that a refusal came from. What to evict is the scheduler's decision.
+ *
+ * Where the two differ:
+ *   - a session is opened here for a peer whom the daemon knows, or adopted from a
+ *     descriptor of the client's, by which the kernel knows who it is;
+ *   - the module counts the waits for slots itself (arbiter_counts_waits()), wakes who
+ *     waits (arbiter_wake()), tells which sessions have ended (arbiter_read_events())
+ *     and takes the time by its own clock: what callers give as now_ns is not used;
+ *   - what is charged there outlives the daemon (daemon/arbiter_takeover.h).
  *
  * Model
  * -----
@@ -147,6 +155,44 @@ struct arbiter_over {
 	uint64_t over_max;
 };
 
+/*
+ * Why bytes move, for those who read the module's trace points: nothing else depends on it, and
+ * the local carrier does not look. A session that does not exist (any more) is left out.
+ */
+#define ARBITER_HINT_EVICT   1u /* taken from `session`, because `other` (0: nobody) needs room */
+#define ARBITER_HINT_RESTORE 2u /* comes back for `session` after it had been evicted */
+struct arbiter_hint {
+	uint32_t flags;
+	uint64_t session; /* one of those that use it; 0: none */
+	uint64_t other;
+};
+
+/* A client's session of the kernel module, as the kernel knows it. */
+struct arbiter_adopted {
+	uint64_t session;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	char comm[16];
+	uint32_t n_slots;
+	void *table; /* the residency table, mapped shared; the caller's to unmap */
+	size_t table_bytes;
+};
+
+enum arbiter_event_type {
+	ARBITER_EVENT_GONE,   /* a session has ended by itself; all of it fell back */
+	ARBITER_EVENT_LIMITS, /* somebody else has changed limits */
+};
+
+struct arbiter_event {
+	enum arbiter_event_type type;
+	uint64_t session;
+	uint64_t generation; /* of the arbiter that had adopted it */
+	uint64_t bytes[ARBITER_N_TIERS];
+	pid_t pid;
+	uid_t uid;
+};
+
 struct arbiter_share_info {
 	uint32_t dev;
 	uint32_t n_members;
@@ -178,17 +224,22 @@ struct arbiter;
 typedef int (*arbiter_group_fn)(void *ctx, const struct arbiter_group_info *info);
 /* A pressure trigger fired. May not add or remove triggers. */
 typedef void (*arbiter_trigger_fn)(void *ctx, uint32_t trigger);
+typedef void (*arbiter_event_fn)(void *ctx, const struct arbiter_event *event);
 
 struct arbiter_ops {
 	const char *name;
+	bool counts_waits;
 	void (*free)(struct arbiter *a);
 
-	int (*device_add)(struct arbiter *a, const uint64_t capacity[ARBITER_N_TIERS],
-			  uint64_t now_ns, uint32_t *out_dev);
+	int (*device_add)(struct arbiter *a, const char *name,
+			  const uint64_t capacity[ARBITER_N_TIERS], uint64_t now_ns,
+			  uint32_t *out_dev);
 	int (*device_resize)(struct arbiter *a, uint32_t dev, uint32_t tier, uint64_t capacity);
 
+	/* One of the two is NULL. */
 	int (*session_open)(struct arbiter *a, const struct arbiter_peer *peer, uint64_t now_ns,
 			    uint64_t *out_session);
+	int (*session_adopt)(struct arbiter *a, int fd, struct arbiter_adopted *out);
 	int (*session_close)(struct arbiter *a, uint64_t session, uint64_t now_ns);
 
 	int (*charge)(struct arbiter *a, uint64_t session, uint32_t dev, uint32_t tier,
@@ -206,11 +257,13 @@ struct arbiter_ops {
 			  struct arbiter_group *out_limit);
 	int (*share_leave)(struct arbiter *a, uint32_t share, uint64_t session);
 	int (*share_charge)(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
-			    struct arbiter_group *out_limit);
-	int (*share_uncharge)(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes);
+			    const struct arbiter_hint *hint, struct arbiter_group *out_limit);
+	int (*share_uncharge)(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
+			      const struct arbiter_hint *hint);
 	int (*share_transfer)(struct arbiter *a, uint32_t share, uint32_t from, uint32_t to,
 			      uint64_t bytes, struct arbiter_group *out_limit);
 	int (*share_read)(struct arbiter *a, uint32_t share, struct arbiter_share_info *out_info);
+	int (*share_next)(struct arbiter *a, uint32_t from, uint32_t *out_share);
 
 	int (*limit_set)(struct arbiter *a, const struct arbiter_subject *subject, uint32_t dev,
 			 uint32_t tier, uint32_t key, uint64_t value);
@@ -245,10 +298,16 @@ struct arbiter_ops {
 			   uint32_t *out_trigger);
 	int (*trigger_del)(struct arbiter *a, uint32_t trigger);
 	uint64_t (*poll)(struct arbiter *a, uint64_t now_ns, arbiter_trigger_fn fn, void *ctx);
+
+	/* NULL where they have no meaning. */
+	int (*wake)(struct arbiter *a, uint64_t session, uint32_t slot);
+	int (*event_fd)(struct arbiter *a);
+	int (*read_events)(struct arbiter *a, arbiter_event_fn fn, void *ctx);
 };
 
 struct arbiter {
 	const struct arbiter_ops *ops;
+	uint64_t generation; /* kmod: how many arbiters have attached, with this one; else 0 */
 };
 
 /*
@@ -258,13 +317,41 @@ struct arbiter {
  */
 int arbiter_local_new(uint64_t now_ns, struct arbiter **out_arbiter);
 
+/* Where the kernel module is found, if it is loaded. */
+#define ARBITER_KMOD_PATH "/dev/vram"
+
+/*
+ * arbiter_kmod_new() - become the arbiter of the kernel module. @grace_ms: how long clients wait
+ * for the next one when this one has gone.
+ *
+ * Return: 0 and *out_arbiter; -ENOENT, -ENODEV, -ENXIO the module is not there; -EACCES, -EPERM not
+ * allowed (CAP_SYS_ADMIN is needed); -EBUSY another one is attached, its pid in *out_holder
+ * (0: in another pid namespace); -EPROTO the module speaks another version of the ABI; -ENOMEM.
+ */
+int arbiter_kmod_new(uint32_t grace_ms, struct arbiter **out_arbiter, pid_t *out_holder);
+
 /* "local" or "kmod"; static. */
 static inline const char *arbiter_name(const struct arbiter *a)
 {
 	return a->ops->name;
 }
 
-/* Free the arbiter with all sessions, shares and triggers. NULL is fine. */
+/* Are sessions adopted by a descriptor of the client's, not opened for a peer? */
+static inline bool arbiter_adopts(const struct arbiter *a)
+{
+	return a->ops->session_adopt;
+}
+
+/* Does the carrier itself see who waits for a slot? Then only other waits are told to it. */
+static inline bool arbiter_counts_waits(const struct arbiter *a)
+{
+	return a->ops->counts_waits;
+}
+
+/*
+ * Free the arbiter with all sessions, shares and triggers. NULL is fine. What is kept in the
+ * kernel stays there for the next one.
+ */
 static inline struct arbiter *arbiter_free(struct arbiter *a)
 {
 	if (a)
@@ -273,15 +360,17 @@ static inline struct arbiter *arbiter_free(struct arbiter *a)
 }
 
 /*
- * Add a device; its index counts up from 0. @capacity is in bytes per tier;
+ * Add a device; its index counts up from 0. @name, up to 31 bytes, is how an arbiter that comes
+ * after this one finds it again. @capacity is in bytes per tier;
  * ARBITER_CAPACITY_SHARED makes the tier one with device 0's (the host RAM and
  * the disk of a machine with two cards are one budget).
  * Errors: -ENOSPC too many devices, -EINVAL shared with itself, -ENOMEM.
  */
-static inline int arbiter_device_add(struct arbiter *a, const uint64_t capacity[ARBITER_N_TIERS],
-				     uint64_t now_ns, uint32_t *out_dev)
+static inline int arbiter_device_add(struct arbiter *a, const char *name,
+				     const uint64_t capacity[ARBITER_N_TIERS], uint64_t now_ns,
+				     uint32_t *out_dev)
 {
-	return a->ops->device_add(a, capacity, now_ns, out_dev);
+	return a->ops->device_add(a, name, capacity, now_ns, out_dev);
 }
 
 /* Change a capacity. Below use is allowed: see arbiter_over(). */
@@ -296,6 +385,18 @@ static inline int arbiter_session_open(struct arbiter *a, const struct arbiter_p
 				       uint64_t now_ns, uint64_t *out_session)
 {
 	return a->ops->session_open(a, peer, now_ns, out_session);
+}
+
+/*
+ * Adopt a client's session by a descriptor of it, which stays the caller's to close. What an earlier
+ * arbiter had charged to it falls back, and it leaves the shares of that time. Only where
+ * arbiter_adopts().
+ * Errors: -EBADF not a descriptor of the module; -EBUSY adopted already; -ENXIO it has no residency
+ * table; what mmap() says.
+ */
+static inline int arbiter_session_adopt(struct arbiter *a, int fd, struct arbiter_adopted *out)
+{
+	return a->ops->session_adopt(a, fd, out);
 }
 
 /*
@@ -372,14 +473,28 @@ static inline int arbiter_share_leave(struct arbiter *a, uint32_t share, uint64_
 static inline int arbiter_share_charge(struct arbiter *a, uint32_t share, uint32_t tier,
 				       uint64_t bytes, struct arbiter_group *out_limit)
 {
-	return a->ops->share_charge(a, share, tier, bytes, out_limit);
+	return a->ops->share_charge(a, share, tier, bytes, NULL, out_limit);
+}
+
+/* The same with a word on why. */
+static inline int arbiter_share_charge_for(struct arbiter *a, uint32_t share, uint32_t tier,
+					   uint64_t bytes, const struct arbiter_hint *hint,
+					   struct arbiter_group *out_limit)
+{
+	return a->ops->share_charge(a, share, tier, bytes, hint, out_limit);
 }
 
 /* @bytes of the share left @tier. -EINVAL: it has fewer. */
 static inline int arbiter_share_uncharge(struct arbiter *a, uint32_t share, uint32_t tier,
 					 uint64_t bytes)
 {
-	return a->ops->share_uncharge(a, share, tier, bytes);
+	return a->ops->share_uncharge(a, share, tier, bytes, NULL);
+}
+
+static inline int arbiter_share_uncharge_for(struct arbiter *a, uint32_t share, uint32_t tier,
+					     uint64_t bytes, const struct arbiter_hint *hint)
+{
+	return a->ops->share_uncharge(a, share, tier, bytes, hint);
 }
 
 /* Move bytes of the share between tiers; all or nothing. */
@@ -394,6 +509,12 @@ static inline int arbiter_share_read(struct arbiter *a, uint32_t share,
 				     struct arbiter_share_info *out_info)
 {
 	return a->ops->share_read(a, share, out_info);
+}
+
+/* The first share at or after @from, in no order that means anything. -ENOENT: none. */
+static inline int arbiter_share_next(struct arbiter *a, uint32_t from, uint32_t *out_share)
+{
+	return a->ops->share_next(a, from, out_share);
 }
 
 /*
@@ -551,6 +672,24 @@ static inline uint64_t arbiter_poll(struct arbiter *a, uint64_t now_ns, arbiter_
 				    void *ctx)
 {
 	return a->ops->poll(a, now_ns, fn, ctx);
+}
+
+/* Who waits on a slot of the session's table looks again; only where arbiter_adopts(). */
+static inline int arbiter_wake(struct arbiter *a, uint64_t session, uint32_t slot)
+{
+	return a->ops->wake(a, session, slot);
+}
+
+/* A descriptor to poll for reading; -1: this carrier has no events. */
+static inline int arbiter_event_fd(struct arbiter *a)
+{
+	return a->ops->event_fd ? a->ops->event_fd(a) : -1;
+}
+
+/* Read what there is; @fn may call everything but this. Return: 0 or -errno. */
+static inline int arbiter_read_events(struct arbiter *a, arbiter_event_fn fn, void *ctx)
+{
+	return a->ops->read_events ? a->ops->read_events(a, fn, ctx) : 0;
 }
 
 #endif

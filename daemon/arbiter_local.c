@@ -31,14 +31,16 @@ _Static_assert(ARBITER_CAPACITY_SHARED == LEDGER_SHARED, "same mark of a shared 
 
 /* ---- sessions and devices ---------------------------------------------------- */
 
-static int local_device_add(struct arbiter *a, const uint64_t capacity[ARBITER_N_TIERS],
-			    uint64_t now_ns, uint32_t *out_dev)
+static int local_device_add(struct arbiter *a, const char *name,
+			    const uint64_t capacity[ARBITER_N_TIERS], uint64_t now_ns,
+			    uint32_t *out_dev)
 {
 	struct local *l = local_of(a);
 	struct ledger_group *g;
 	uint32_t dev;
 	int r;
 
+	(void)name;
 	r = ledger_device_add(l->ledger, capacity, &dev);
 	if (r)
 		return r;
@@ -201,16 +203,19 @@ static int local_share_leave(struct arbiter *a, uint32_t share, uint64_t session
 }
 
 static int local_share_charge(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
-			      struct arbiter_group *out_limit)
+			      const struct arbiter_hint *hint, struct arbiter_group *out_limit)
 {
 	struct ledger_group *limit;
 
+	(void)hint;
 	return answer(ledger_share_charge(local_of(a)->ledger, share, tier, bytes, &limit), &limit,
 		      out_limit);
 }
 
-static int local_share_uncharge(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes)
+static int local_share_uncharge(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
+				const struct arbiter_hint *hint)
 {
+	(void)hint;
 	return ledger_share_uncharge(local_of(a)->ledger, share, tier, bytes);
 }
 
@@ -233,6 +238,20 @@ static int local_share_read(struct arbiter *a, uint32_t share, struct arbiter_sh
 	out_info->n_members = s->n_members;
 	memcpy(out_info->bytes, s->bytes, sizeof(out_info->bytes));
 	return 0;
+}
+
+static int local_share_next(struct arbiter *a, uint32_t from, uint32_t *out_share)
+{
+	const struct ledger *l = local_of(a)->ledger;
+	uint32_t id;
+
+	for (id = from; id < l->n_pages * LEDGER_SHARES_PER_PAGE; id++) {
+		if (ledger_share_get(l, id)) {
+			*out_share = id;
+			return 0;
+		}
+	}
+	return -ENOENT;
 }
 /* ---- looking ----------------------------------------------------------------- */
 
@@ -328,6 +347,7 @@ static const struct arbiter_ops local_ops = {
 	.share_uncharge = local_share_uncharge,
 	.share_transfer = local_share_transfer,
 	.share_read = local_share_read,
+	.share_next = local_share_next,
 	.limit_set = local_limit_set,
 	.limit_clear = local_limit_clear,
 	.limit_get = local_limit_get,

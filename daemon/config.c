@@ -41,6 +41,12 @@ static const struct config_choice level_choices[] = {
 	{ "debug", LOG_LEVEL_DEBUG },
 	{ NULL, 0 },
 };
+static const struct config_choice arbiter_choices[] = {
+	{ "auto", CONFIG_AUTO },
+	{ "module", CONFIG_ARBITER_MODULE },
+	{ "local", CONFIG_ARBITER_LOCAL },
+	{ NULL, 0 },
+};
 static const struct config_choice kind_choices[] = {
 	{ "host", VRAM_DEVICE_HOST },
 	{ NULL, 0 },
@@ -70,6 +76,11 @@ static const struct config_option options[] = {
 	  .help = "where to listen, unless systemd passes the socket" },
 	{ "daemon", "log_level", CONFIG_CHOICE, FIELD(daemon.log_level), "info",
 	  .choices = level_choices, .help = "how much is logged; SIGHUP reads it again" },
+
+	{ "arbiter", "use", CONFIG_CHOICE, FIELD(arbiter.use), "auto", .choices = arbiter_choices,
+	  .help = "who keeps the ledger: the kernel module, vramd itself, or what there is" },
+	{ "arbiter", "grace", CONFIG_DURATION, FIELD(arbiter.grace), "10s", .max = 600 * SEC,
+	  .help = "how long clients and their charges outlast a vramd that has gone; module only" },
 
 	{ "device", "kind", CONFIG_CHOICE, FIELD(device.kind), "host", .choices = kind_choices,
 	  .help = "what holds the layers" },

@@ -23,6 +23,12 @@
 /* Decided at run time. */
 #define CONFIG_AUTO (-1)
 
+/* arbiter.use, beside CONFIG_AUTO. */
+enum config_arbiter {
+	CONFIG_ARBITER_LOCAL = 0,
+	CONFIG_ARBITER_MODULE = 1,
+};
+
 struct config {
 	bool user;	    /* --user: a private daemon of whoever starts it */
 	bool check_only;    /* --check-config */
@@ -32,6 +38,10 @@ struct config {
 		char *socket;  /* where to listen; never NULL after config_load() */
 		int log_level; /* enum log_level */
 	} daemon;
+	struct {
+		int use;	/* CONFIG_AUTO or enum config_arbiter */
+		uint64_t grace; /* ns that clients wait for the next daemon, and it for them */
+	} arbiter;
 	struct {
 		int kind;	      /* enum vram_device_kind */
 		char *name;	      /* "": the device's own */

@@ -52,16 +52,6 @@ struct vramd {
 
 /* ---- clients ---- */
 
-static uint32_t sessions_of(struct vramd *d, uid_t uid)
-{
-	const struct list_node *at, *head = scheduler_sessions(d->scheduler);
-	uint32_t n = 0;
-
-	for (at = head->next; at != head; at = at->next)
-		n += list_entry(at, struct scheduler_session, node)->uid == uid;
-	return n;
-}
-
 static const char *refuse(struct vramd *d, uint32_t n, const char *whose, const char *limit)
 {
 	snprintf(d->refused, sizeof(d->refused), "%s %u sessions already (limits.%s)", whose, n,
@@ -74,8 +64,7 @@ static const char *admit(struct vramd *d, uid_t uid)
 {
 	bool privileged = uid == 0 || uid == geteuid();
 	uint64_t max = d->config->limits.max_sessions;
-	size_t n = scheduler_n_sessions(d->scheduler);
-	uint32_t n_user;
+	size_t n = sessions_count(), n_user;
 
 	if (privileged && !d->config->user)
 		max += DAEMON_SESSIONS_RESERVED;
@@ -83,9 +72,9 @@ static const char *admit(struct vramd *d, uid_t uid)
 		return refuse(d, (uint32_t)n, "vramd has", "max_sessions");
 	if (privileged)
 		return NULL;
-	n_user = sessions_of(d, uid);
+	n_user = sessions_count_user(uid);
 	if (n_user >= d->config->limits.max_sessions_per_user)
-		return refuse(d, n_user, "this user has", "max_sessions_per_user");
+		return refuse(d, (uint32_t)n_user, "this user has", "max_sessions_per_user");
 	return NULL;
 }
 
@@ -110,7 +99,7 @@ static const char *client_connected(void *owner, int fd, const struct ucred *pee
 static void stop_look(struct vramd *d)
 {
 	uint64_t now = loop_now();
-	bool done = scheduler_n_sessions(d->scheduler) == 0 && scheduler_is_idle(d->scheduler);
+	bool done = sessions_count() == 0 && scheduler_is_idle(d->scheduler);
 
 	if (!done && now >= d->stop_by_ns)
 		log_warn("stopping although not everything has ended");
@@ -135,7 +124,7 @@ static void stop_begin(struct vramd *d, uint32_t signal)
 	sd_notify(0, "STOPPING=1");
 	d->stop_by_ns = loop_now() + DAEMON_STOP_MAX_NS;
 	listener_stop(d->listener);
-	sessions_stop(d->scheduler, "vramd is stopping");
+	sessions_stop("vramd is stopping");
 	stop_look(d);
 }
 
@@ -297,8 +286,7 @@ struct vramd *daemon_free(struct vramd *d)
 	if (!d)
 		return NULL;
 	d->listener = listener_free(d->listener);
-	if (d->scheduler)
-		sessions_stop(d->scheduler, "vramd has failed");
+	sessions_stop("vramd has failed");
 	d->scheduler = scheduler_free(d->scheduler);
 	if (d->loop) {
 		loop_cancel(d->loop, &d->signal_op);

@@ -31,6 +31,7 @@ struct transfer {
 	int64_t swap_slot; /* or -1 */
 	uint32_t bytes;	   /* counted as in flight */
 	uint64_t start_ns;
+	uint64_t who; /* evictions: for which session */
 	bool from_swap;
 	struct store_io io;
 	struct gpu_copy copy;
@@ -211,6 +212,7 @@ static void evict_end(struct transfer *t, int res)
 	struct object *object = t->object;
 	struct chunk *c = &object->chunks[t->chunk];
 	uint32_t chunk = t->chunk;
+	uint64_t who = t->who;
 
 	if (t->host_slot >= 0)
 		pager->n_to_host--;
@@ -233,7 +235,7 @@ static void evict_end(struct transfer *t, int res)
 		}
 	}
 	transfer_end(t);
-	pager->params.events->evicted(pager->params.owner, object, chunk, res);
+	pager->params.events->evicted(pager->params.owner, object, chunk, res, who);
 	pager->params.events->ready(pager->params.owner);
 }
 
@@ -483,7 +485,7 @@ int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
 	return host_takes(pager, want) ? 0 : -ENOSPC;
 }
 
-int pager_evict(struct pager *pager, struct object *object, uint32_t chunk)
+int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint64_t who)
 {
 	struct chunk *c = &object->chunks[chunk];
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
@@ -502,6 +504,7 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk)
 		return 0;
 	}
 	t = transfer_begin(pager, TRANSFER_EVICT, object, chunk);
+	t->who = who;
 	c->state = CHUNK_EVICTING;
 	if (!object->mem->gpu->direct) {
 		t->host_slot = host_get(pager, object, chunk);

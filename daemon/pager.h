@@ -24,8 +24,9 @@ struct pager;
 struct pager_events {
 	/* LOADING ended: RESIDENT (res 0), or ABSENT with res -errno. */
 	void (*loaded)(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
-	/* EVICTING ended: ABSENT (0), or RESIDENT again with the bytes untouched. */
-	void (*evicted)(void *owner, struct object *object, uint32_t chunk, int res);
+	/* EVICTING ended: ABSENT (0), or RESIDENT again with the bytes untouched. who as it was
+	 * given to pager_evict(). */
+	void (*evicted)(void *owner, struct object *object, uint32_t chunk, int res, uint64_t who);
 	/* An ABSENT chunk's copy in the host tier was on its way to swap, so that nobody could load
 	 * the chunk (it was EVICTING). Now it is ABSENT again. */
 	void (*settled)(void *owner, struct object *object, uint32_t chunk);
@@ -75,9 +76,10 @@ int pager_load(struct pager *pager, struct object *object, uint32_t chunk);
 int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
 		    const struct chunk *want);
 
-/* A claimed chunk for which pager_may_evict() said 0. Return: 0 (dropped: ABSENT already, no event),
- * 1 (EVICTING; evicted comes later), or -EAGAIN or -ENOSPC (still RESIDENT: there is no place after all). */
-int pager_evict(struct pager *pager, struct object *object, uint32_t chunk);
+/* A claimed chunk for which pager_may_evict() said 0. who: the session that needs the room, for the
+ * caller's books. Return: 0 (dropped: ABSENT already, no event), 1 (EVICTING; evicted comes later), or
+ * -EAGAIN or -ENOSPC (still RESIDENT: there is no place after all). */
+int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint64_t who);
 
 /* Everything that an object without moving chunks keeps in the host tier and in swap goes. */
 void pager_forget(struct pager *pager, struct object *object);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/proto.h"
+#include "daemon/arbiter_choice.h"
 #include "daemon/log.h"
 #include "daemon/scheduler_private.h"
 
@@ -107,7 +108,7 @@ static int make_device(struct scheduler *s)
 						       hostpool_slot_bytes(s->hostpool) :
 					       0;
 	capacity[ARBITER_DISK] = s->swap ? swap_size(s->swap) : 0;
-	return arbiter_device_add(s->arbiter, capacity, loop_now(), &s->dev);
+	return arbiter_device_add(s->arbiter, s->gpu->name, capacity, loop_now(), &s->dev);
 }
 
 int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config)
@@ -138,13 +139,16 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	list_init(&s->waiting);
 	list_init(&s->parked);
 	list_init(&s->active);
-	r = arbiter_local_new(loop_now(), &s->arbiter);
+	r = arbiter_new(config, loop_now(), &s->arbiter);
 	if (r < 0)
 		goto err_free;
 	r = store_new(&s->store, loop, &store_params);
 	if (r < 0)
 		goto err_free;
 	r = make_device(s);
+	if (r < 0)
+		goto err_free;
+	r = scheduler_arbiter_start(s);
 	if (r < 0)
 		goto err_free;
 	s->policy = policy_new(&policy_config);
@@ -183,6 +187,7 @@ struct scheduler *scheduler_free(struct scheduler *s)
 		return NULL;
 	loop_cancel(s->loop, &s->tick);
 	loop_cancel(s->loop, &s->retry);
+	scheduler_arbiter_stop(s);
 	list_for_each_safe(object, tmp, &s->objects, node)
 		object_free_now(s, object);
 	policy_free(s->policy);
@@ -311,6 +316,15 @@ static void tell_limits(struct scheduler *s, struct scheduler_session *ss)
 	policy_tenant_set(s->policy, (uint32_t)ss->id, (uint32_t)weight, emin, elow, max);
 }
 
+static void session_enter(struct scheduler *s, struct scheduler_session *ss)
+{
+	list_init(&ss->uses);
+	list_add_tail(&ss->node, &s->sessions);
+	s->n_sessions++;
+	tell_limits(s, ss);
+	scheduler_tick_start(s);
+}
+
 int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss)
 {
 	char cgroup[4096] = "", exe[4096] = "", comm[32] = "";
@@ -325,11 +339,22 @@ int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss)
 	r = arbiter_session_open(s->arbiter, &peer, loop_now(), &ss->id);
 	if (r < 0)
 		return r;
-	list_init(&ss->uses);
-	list_add_tail(&ss->node, &s->sessions);
-	s->n_sessions++;
-	tell_limits(s, ss);
-	scheduler_tick_start(s);
+	session_enter(s, ss);
+	return 0;
+}
+
+int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, int fd,
+			    struct arbiter_adopted *out)
+{
+	int r = arbiter_session_adopt(s->arbiter, fd, out);
+
+	if (r < 0)
+		return r;
+	ss->id = out->session;
+	ss->pid = out->pid;
+	ss->uid = out->uid;
+	session_enter(s, ss);
+	scheduler_arbiter_adopted(s, ss, out->table);
 	return 0;
 }
 
@@ -342,6 +367,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 	s->stall_ns += ss->stall_ns;
 	arbiter_session_close(s->arbiter, ss->id, loop_now());
 	policy_tenant_forget(s->policy, (uint32_t)ss->id);
+	ss->id = 0;
 	list_del(&ss->node);
 	s->n_sessions--;
 	scheduler_pump(s);
@@ -510,6 +536,8 @@ int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, stru
 		r = -ENOMEM;
 		goto err_share;
 	}
+	if (arbiter_adopts(s->arbiter))
+		use->waker = &ss->waker.base;
 	list_add_tail(&use->in_session, &ss->uses);
 	*out = use;
 	return 0;
@@ -532,7 +560,7 @@ void scheduler_use_detach(struct scheduler *s, struct use *use)
 		if (use->layers[i].waiting)
 			layer_stop_waiting(s, &use->layers[i]);
 	for (; use->n_waiting; use->n_waiting--)
-		stall_end(s, ss, now);
+		stall_end(s, ss, STALL_FAULT, now);
 	list_del(&use->active);
 	policy_user_free(use->policy);
 	/* With another use of the same session its mappings stay closed where they have to be. */

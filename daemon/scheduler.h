@@ -38,7 +38,17 @@ struct scheduler_session_ops {
 	void (*revoke)(struct scheduler_session *ss, uint32_t slot, uint64_t deadline_ns);
 	/* End the session after the loop's turn; the reason is logged and sent. */
 	void (*fail)(struct scheduler_session *ss, int error, const char *reason);
+	/* The same in silence: the client has ended it, by letting go of /dev/vram. */
+	void (*gone)(struct scheduler_session *ss);
 	const char *(*name)(const struct scheduler_session *ss);
+};
+
+/* Wakes who waits in the kernel module on a slot of the session's table. */
+struct scheduler_waker {
+	struct residency_waker base;
+	struct arbiter *arbiter;
+	uint64_t session;
+	const struct residency_slot *table;
 };
 
 /* The part of a session that the scheduler works with; embedded first in struct session. */
@@ -46,7 +56,8 @@ struct scheduler_session {
 	struct list_node node; /* scheduler.sessions */
 	const struct scheduler_session_ops *ops;
 	struct gpu_client *gpu_client; /* NULL: it has no mappings */
-	uint64_t id;		       /* in the arbiter; also the policy's tenant */
+	struct scheduler_waker waker;  /* of use only where sessions are adopted */
+	uint64_t id;		       /* in the arbiter; also the policy's tenant; 0: not added */
 	pid_t pid;
 	uid_t uid;
 	int pidfd; /* or -1 */
@@ -78,8 +89,15 @@ struct list_node *scheduler_sessions(struct scheduler *s);
 /* Nothing is being moved: safe to free. */
 bool scheduler_is_idle(const struct scheduler *s);
 
-/* A session begins: ops, pid, uid and pidfd are set. Return: 0 or -errno. */
+/* A client's session begins: ops, pid, uid and pidfd are set. Return: 0 or -errno. */
 int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss);
+/*
+ * The same where arbiter_adopts(): who the client is follows from a descriptor of /dev/vram, and pid and uid
+ * are set from it. The table in *out is the caller's to unmap, after the session was deleted.
+ * Return: 0 or -errno as arbiter_session_adopt().
+ */
+int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, int fd,
+			    struct arbiter_adopted *out);
 /* It ends; all its uses are detached. */
 void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss);
 

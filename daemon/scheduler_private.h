@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the scheduler's files share: scheduler.c (objects, sessions), scheduler_wait.c (who waits), scheduler_room.c
- * (charges and victims), scheduler_run.c (what is started when), scheduler_info.c (status). */
+ * (charges and victims), scheduler_run.c (what is started when), scheduler_arbiter.c (what the kernel module tells),
+ * scheduler_info.c (status). */
 #ifndef VRAM_DAEMON_SCHEDULER_PRIVATE_H
 #define VRAM_DAEMON_SCHEDULER_PRIVATE_H
 
 #include "common/list.h"
+#include "daemon/arbiter_takeover.h"
 #include "daemon/hostpool.h"
 #include "daemon/loop.h"
 #include "daemon/pager.h"
@@ -53,6 +55,9 @@ struct scheduler {
 
 	struct loop_op tick;
 	struct loop_op retry;
+	struct loop_op events;	     /* of the kernel module */
+	struct loop_op takeover_end; /* armed while takeover is pending */
+	struct arbiter_takeover takeover;
 	bool pumping;
 	bool blocked;		  /* a demand found no room */
 	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
@@ -77,9 +82,16 @@ void queue_forget(struct chunk_queue *queue, const struct object *object);
 
 /* ---- scheduler_wait.c ---- */
 
+/* What a session waits at: a closed page, or a slot of its table. */
+enum stall_kind {
+	STALL_FAULT,
+	STALL_SLOT,
+};
 /* The session's waits, counted once however many there are. */
-void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
-void stall_end(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
+void stall_begin(struct scheduler *s, struct scheduler_session *ss, enum stall_kind kind,
+		 uint64_t now_ns);
+void stall_end(struct scheduler *s, struct scheduler_session *ss, enum stall_kind kind,
+	       uint64_t now_ns);
 void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
 /* There may be something to load ahead for this use. */
 void make_active(struct scheduler *s, struct use *use);
@@ -108,8 +120,8 @@ void time_out_waits(struct scheduler *s, uint64_t now_ns);
 
 /* Tell the policy whether the chunk may go now. */
 void refresh_evictable(struct object *object, uint32_t chunk);
-/* The books of a chunk that has left the device. */
-void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk);
+/* The books of a chunk that has left the device, for the session `who` (0: nobody). */
+void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t who);
 /* It cannot go now: look again in a moment. */
 void set_aside(struct scheduler *s, struct object *object, uint32_t chunk);
 /* Is all that cannot go only kept by a lack of swap? Then nothing will change that by itself. */
@@ -135,10 +147,22 @@ void drop_planted(struct scheduler *s);
 void scheduler_pump(struct scheduler *s);
 void scheduler_tick_start(struct scheduler *s);
 void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
-void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res);
+void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, uint64_t who);
 void pager_settled(void *owner, struct object *object, uint32_t chunk);
 void pager_ready(void *owner);
 void scheduler_tick(struct loop_op *op, int res);
 void scheduler_retry(struct loop_op *op, int res);
+
+/* ---- scheduler_arbiter.c ---- */
+
+/* The device was added: what an earlier daemon has left, and what the module will tell. Return: 0 or -errno. */
+int scheduler_arbiter_start(struct scheduler *s);
+void scheduler_arbiter_stop(struct scheduler *s);
+/* An adopted session is the scheduler's now. */
+void scheduler_arbiter_adopted(struct scheduler *s, struct scheduler_session *ss,
+			       const struct residency_slot *table);
+/* Why the chunk is charged, or uncharged when it is evicted. */
+struct arbiter_hint hint_load(const struct object *object, uint32_t chunk, const struct use *want);
+struct arbiter_hint hint_evict(const struct object *object, uint64_t who);
 
 #endif

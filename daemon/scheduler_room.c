@@ -27,13 +27,15 @@ void refresh_evictable(struct object *object, uint32_t chunk)
 				 !(c->flags & CHUNK_PINNED) && !object->pinned);
 }
 
-void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk)
+void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t who)
 {
+	const struct arbiter_hint hint = hint_evict(object, who);
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
 	struct use *use;
 
 	policy_resident(object->policy, chunk, false);
-	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, len);
+	arbiter_share_uncharge_for(s->arbiter, object->share, ARBITER_VRAM, len, &hint);
+	object->chunks[chunk].was_evicted = 1;
 	object->resident_bytes -= len;
 	object->evicted_bytes += len;
 	s->evicted_bytes += len;
@@ -53,9 +55,10 @@ void set_aside(struct scheduler *s, struct object *object, uint32_t chunk)
 	refresh_evictable(object, chunk);
 }
 
-/* want: what for, or NULL. Return: 0 (gone), 1 (on its way out), -EBUSY (cannot go now), -EAGAIN (later). */
+/* want: what for, or NULL; who: for which session, or 0. Return: 0 (gone), 1 (on its way out), -EBUSY (cannot
+ * go now), -EAGAIN (later). */
 static int evict(struct scheduler *s, struct object *object, uint32_t chunk,
-		 const struct chunk *want)
+		 const struct chunk *want, uint64_t who)
 {
 	int r = pager_may_evict(s->pager, object, chunk, want);
 
@@ -69,9 +72,9 @@ static int evict(struct scheduler *s, struct object *object, uint32_t chunk,
 		set_aside(s, object, chunk);
 		return -EBUSY;
 	}
-	r = pager_evict(s->pager, object, chunk);
+	r = pager_evict(s->pager, object, chunk, who);
 	if (r == 0) {
-		chunk_gone(s, object, chunk);
+		chunk_gone(s, object, chunk, who);
 	} else if (r < 0) {
 		object_chunk_arrived(object, chunk);
 		if (r == -EAGAIN)
@@ -171,9 +174,16 @@ static int victim_in_group(struct scheduler *s, const struct arbiter_group *grou
 	return best.object ? 0 : -EAGAIN;
 }
 
+/* There is nothing to evict now: will there be room by itself? Pins end, and so does what is left of an earlier daemon. */
+static bool may_change(const struct scheduler *s)
+{
+	return s->pinned.n || arbiter_takeover_pending(&s->takeover);
+}
+
 int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
 	      bool is_demand)
 {
+	const struct arbiter_hint hint = hint_load(object, chunk, want);
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
 	uint64_t now = loop_now();
 
@@ -183,14 +193,14 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 		struct chunk_ref ref;
 		int r, refused;
 
-		refused =
-			arbiter_share_charge(s->arbiter, object->share, ARBITER_VRAM, len, &group);
+		refused = arbiter_share_charge_for(s->arbiter, object->share, ARBITER_VRAM, len,
+						   &hint, &group);
 		if (refused == 0)
 			return 0;
 		if (refused == -EDQUOT) {
 			r = victim_in_group(s, &group, now, &ref);
 			if (r < 0)
-				return s->pinned.n || !pager_is_idle(s->pager) ? -EBUSY : refused;
+				return may_change(s) || !pager_is_idle(s->pager) ? -EBUSY : refused;
 			/* Ahead of need only for something that is needed later still. */
 			if (!is_demand && policy_next_use(ref.object->policy, ref.chunk, now) <=
 						  policy_next_use(object->policy, chunk, now))
@@ -201,13 +211,13 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 			r = policy_victim(s->policy, now, object->policy, chunk,
 					  want ? want->policy : NULL, is_demand, &victim);
 			if (r == -ENOSPC)
-				return s->pinned.n ? -EAGAIN : refused;
+				return may_change(s) ? -EAGAIN : refused;
 			if (r < 0)
 				return r;
 			ref.object = policy_object_owner(victim.obj);
 			ref.chunk = victim.chunk;
 		}
-		r = evict(s, ref.object, ref.chunk, &object->chunks[chunk]);
+		r = evict(s, ref.object, ref.chunk, &object->chunks[chunk], hint.session);
 		if (r == -EAGAIN || r == 1)
 			return refused == -EDQUOT ? -EBUSY : -EAGAIN;
 	}
@@ -313,7 +323,7 @@ uint64_t object_evict_all(struct scheduler *s, struct object *object)
 
 	for (uint32_t c = 0; c < object->mem->n_chunks; c++)
 		if (object->chunks[c].state == CHUNK_RESIDENT && !object->chunks[c].holds)
-			evict(s, object, c, NULL);
+			evict(s, object, c, NULL, 0);
 	return before - object->resident_bytes;
 }
 
@@ -347,7 +357,7 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns)
 
 		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes)
 			if (victim_in_group(s, &over[i].group, now_ns, &ref) < 0 ||
-			    evict(s, ref.object, ref.chunk, NULL) == -EAGAIN)
+			    evict(s, ref.object, ref.chunk, NULL, 0) == -EAGAIN)
 				break;
 	}
 }

@@ -276,6 +276,7 @@ void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, u
 		return;
 	}
 	c->flags &= (uint8_t) ~(CHUNK_PREFETCH | CHUNK_BAD);
+	c->was_evicted = 0;
 	c->tries = 0;
 	object->loaded_bytes += len;
 	s->paged_in_bytes += len;
@@ -287,7 +288,7 @@ void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, u
 	free_if_dead(s, object);
 }
 
-void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res)
+void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, uint64_t who)
 {
 	struct scheduler *s = owner;
 
@@ -298,7 +299,7 @@ void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res)
 		set_aside(s, object, chunk);
 		refresh_evictable(object, chunk);
 	} else {
-		chunk_gone(s, object, chunk);
+		chunk_gone(s, object, chunk, who);
 	}
 	/* Whoever came to wait while it was on its way. */
 	if (res < 0)

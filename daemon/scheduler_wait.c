@@ -30,9 +30,17 @@ void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t 
 	}
 }
 
-void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
+/* The kernel module sees who waits for a slot: such waits are told only where nobody else sees them. */
+static bool is_told(const struct scheduler *s, enum stall_kind kind)
 {
-	arbiter_stall_begin(s->arbiter, ss->id, s->dev, now_ns);
+	return kind == STALL_FAULT || !arbiter_counts_waits(s->arbiter);
+}
+
+void stall_begin(struct scheduler *s, struct scheduler_session *ss, enum stall_kind kind,
+		 uint64_t now_ns)
+{
+	if (is_told(s, kind))
+		arbiter_stall_begin(s->arbiter, ss->id, s->dev, now_ns);
 	if (ss->n_stalls++ == 0)
 		ss->stall_since_ns = now_ns;
 	ss->running = true;
@@ -40,9 +48,11 @@ void stall_begin(struct scheduler *s, struct scheduler_session *ss, uint64_t now
 	s->faults++;
 }
 
-void stall_end(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
+void stall_end(struct scheduler *s, struct scheduler_session *ss, enum stall_kind kind,
+	       uint64_t now_ns)
 {
-	arbiter_stall_end(s->arbiter, ss->id, s->dev, now_ns);
+	if (is_told(s, kind))
+		arbiter_stall_end(s->arbiter, ss->id, s->dev, now_ns);
 	if (--ss->n_stalls == 0)
 		ss->stall_ns += now_ns - ss->stall_since_ns;
 }
@@ -80,7 +90,7 @@ void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
 	} else if (!use_is_waiting(use, chunk)) {
 		use->waiting[chunk / 8] |= (uint8_t)(1u << (chunk % 8));
 		use->n_waiting++;
-		stall_begin(s, ss, now);
+		stall_begin(s, ss, STALL_FAULT, now);
 		demand(s, object, chunk, now);
 	}
 	scheduler_pump(s);
@@ -171,7 +181,7 @@ void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 	layer->waiting = false;
 	layer->parked = false;
 	layer->use->session->n_requests--;
-	stall_end(s, layer->use->session, loop_now());
+	stall_end(s, layer->use->session, STALL_SLOT, loop_now());
 	unpark(s);
 }
 
@@ -211,7 +221,7 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	list_add_tail(&layer->node, &s->waiting);
 	layer_hold(layer);
 	for_each_chunk(s, layer, refresh, now);
-	stall_begin(s, ss, now);
+	stall_begin(s, ss, STALL_SLOT, now);
 	if (layer->missing == 0)
 		serve_layer(s, layer);
 	else
@@ -291,7 +301,7 @@ bool serve_chunk(struct scheduler *s, struct object *object, uint32_t chunk)
 			use->waiting[chunk / 8] &= (uint8_t) ~(1u << (chunk % 8));
 			use->n_waiting--;
 			use_open_run(use, chunk, 1);
-			stall_end(s, use->session, loop_now());
+			stall_end(s, use->session, STALL_FAULT, loop_now());
 			served = true;
 		}
 		if (!use->n_layers)
@@ -338,7 +348,7 @@ void refuse_chunk(struct scheduler *s, struct object *object, uint32_t chunk, in
 			continue;
 		use->waiting[chunk / 8] &= (uint8_t) ~(1u << (chunk % 8));
 		use->n_waiting--;
-		stall_end(s, ss, loop_now());
+		stall_end(s, ss, STALL_FAULT, loop_now());
 		log_warn_limited(
 			"session %llu (pid %d): a page of %s cannot be loaded (%s): SIGBUS",
 			(unsigned long long)ss->id, (int)ss->pid, object->name, err_name(error));

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/err.h"
@@ -16,6 +15,9 @@
 
 /* Messages of one session handled in one turn of the loop: others want to be heard too. */
 #define BATCH 32
+
+/* Of every kind: those that have not said HELLO, administrators' and clients'. */
+static struct list_node sessions = LIST_INIT(sessions);
 
 static session_admin_fn *admin_fn;
 static session_gone_fn *gone_fn;
@@ -32,6 +34,26 @@ void session_set_gone(session_gone_fn *fn, void *ctx)
 	gone_ctx = ctx;
 }
 
+size_t sessions_count(void)
+{
+	const struct list_node *at;
+	size_t n = 0;
+
+	for (at = sessions.next; at != &sessions; at = at->next)
+		n++;
+	return n;
+}
+
+size_t sessions_count_user(uid_t uid)
+{
+	const struct session *session;
+	size_t n = 0;
+
+	list_for_each(session, &sessions, node)
+		n += session->peer_uid == uid;
+	return n;
+}
+
 static const char *get_name(const struct scheduler_session *ss)
 {
 	return list_entry(ss, const struct session, ss)->name;
@@ -42,17 +64,16 @@ static const char *get_name(const struct scheduler_session *ss)
 static void session_free(struct session *session)
 {
 	struct scheduler *s = session->scheduler;
-	uid_t uid = session->ss.uid;
+	uid_t uid = session->peer_uid;
 
+	list_del(&session->node);
 	loop_cancel(scheduler_loop(s), &session->readable);
 	loop_cancel(scheduler_loop(s), &session->again);
 	loop_cancel(scheduler_loop(s), &session->reaper);
 	session_abort_open(session);
 	/* First the mappings: a client that lives on stops at closed chunks from now on. */
 	session->ss.gpu_client = gpu_client_free(scheduler_gpu(s), session->ss.gpu_client);
-	scheduler_session_del(s, &session->ss);
-	if (session->table)
-		munmap(session->table, session->table_bytes);
+	session_leave(session);
 	if (session->ss.pidfd >= 0)
 		close(session->ss.pidfd);
 	close(session->fd);
@@ -79,7 +100,7 @@ static void session_end(struct session *session)
 			  (unsigned long long)session->ss.id);
 }
 
-void session_fail(struct session *session, int error, const char *reason)
+static void send_goodbye(struct session *session, int error, const char *reason)
 {
 	struct {
 		struct vram_msg_hdr hdr;
@@ -92,13 +113,18 @@ void session_fail(struct session *session, int error, const char *reason)
 		},
 	};
 
+	snprintf(goodbye.body.text, sizeof(goodbye.body.text), "%s", reason);
+	fd_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0, MSG_DONTWAIT);
+}
+
+void session_fail(struct session *session, int error, const char *reason)
+{
 	if (session->ended)
 		return;
 	log_warn_limited("session %llu (%s, pid %d, user %u) ended: %s (%s)",
 			 (unsigned long long)session->ss.id, session->name, (int)session->ss.pid,
 			 session->ss.uid, reason, err_name(error));
-	snprintf(goodbye.body.text, sizeof(goodbye.body.text), "%s", reason);
-	fd_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0, MSG_DONTWAIT);
+	send_goodbye(session, error, reason);
 	session_end(session);
 }
 
@@ -124,23 +150,31 @@ static void on_fail(struct scheduler_session *ss, int error, const char *reason)
 	session_fail(list_entry(ss, struct session, ss), error, reason);
 }
 
+/* A client that ends closes /dev/vram and the socket in any order: no reason for a warning. */
+static void on_gone(struct scheduler_session *ss)
+{
+	struct session *session = list_entry(ss, struct session, ss);
+
+	if (session->ended)
+		return;
+	log_debug("session %llu (%s, pid %d) has let go of %s", (unsigned long long)ss->id,
+		  session->name, (int)ss->pid, ARBITER_KMOD_PATH);
+	send_goodbye(session, -ENODEV, "the session of the kernel module has ended");
+	session_end(session);
+}
+
 static const struct scheduler_session_ops session_ops = {
 	.revoke = on_revoke,
 	.fail = on_fail,
+	.gone = on_gone,
 	.name = get_name,
 };
 
-void sessions_stop(struct scheduler *s, const char *reason)
+void sessions_stop(const char *reason)
 {
-	struct scheduler_session *ss;
-	struct list_node *at, *next, *head = scheduler_sessions(s);
+	struct session *session, *tmp;
 
-	for (at = head->next; at != head; at = next) {
-		struct session *session;
-
-		next = at->next;
-		ss = list_entry(at, struct scheduler_session, node);
-		session = list_entry(ss, struct session, ss);
+	list_for_each_safe(session, tmp, &sessions, node) {
 		session_fail(session, -ESHUTDOWN, reason);
 		session_free(session);
 	}
@@ -203,89 +237,6 @@ void session_refuse(struct session *session, const struct vram_msg_hdr *request,
 
 /* ---- requests ---- */
 
-static void copy_name(char *to, size_t size, const char *from)
-{
-	size_t i;
-
-	for (i = 0; i + 1 < size && from[i]; i++)
-		to[i] = from[i] >= ' ' && from[i] != 0x7f ? from[i] : '?';
-	to[i] = '\0';
-}
-
-static int make_table(struct session *session, int *out_fd)
-{
-	const struct config *config = scheduler_config(session->scheduler);
-	uint64_t bytes = config->limits.max_slots * sizeof(struct residency_slot);
-	void *table;
-	int fd, r;
-
-	bytes = (bytes + 4095) & ~4095ull;
-	r = fd_memfd_sealed("vram-table", bytes, 0, &fd);
-	if (r < 0)
-		return r;
-	table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (table == MAP_FAILED) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	session->table = table;
-	session->table_bytes = bytes;
-	*out_fd = fd;
-	return 0;
-}
-
-static void handle_hello(struct session *session, const struct vram_msg_hdr *hdr,
-			 const struct vram_msg_hello *msg)
-{
-	struct scheduler *s = session->scheduler;
-	const struct config *config = scheduler_config(s);
-	struct gpu *gpu = scheduler_gpu(s);
-	struct vram_msg_hello_reply reply = {
-		.version = VRAM_PROTO_VERSION,
-		.device_kind = gpu->kind,
-		.session = session->ss.id,
-		.budget_bytes = gpu->budget_bytes,
-		.n_slots = (uint32_t)config->limits.max_slots,
-		.max_objects = (uint32_t)config->limits.max_objects,
-		.max_extents = (uint32_t)config->limits.max_extents,
-	};
-	char text[128];
-	int fd = -1, r;
-
-	if (session->greeted) {
-		session_fail(session, -EPROTO, "a second HELLO");
-		return;
-	}
-	if (msg->version != VRAM_PROTO_VERSION) {
-		snprintf(text, sizeof(text), "protocol version %u; this vramd speaks %u",
-			 msg->version, VRAM_PROTO_VERSION);
-		session_refuse(session, hdr, -EPROTONOSUPPORT, text);
-		session_fail(session, -EPROTONOSUPPORT, text);
-		return;
-	}
-	if (msg->flags & ~(VRAM_HELLO_SHIM | VRAM_HELLO_ADMIN)) {
-		session_fail(session, -EPROTO, "unknown flags in HELLO");
-		return;
-	}
-	if (memchr(msg->name, '\0', sizeof(msg->name)) == NULL) {
-		session_fail(session, -EPROTO, "a name without end in HELLO");
-		return;
-	}
-	copy_name(session->name, sizeof(session->name), msg->name);
-	session->admin = msg->flags & VRAM_HELLO_ADMIN;
-	if (!session->admin) {
-		r = make_table(session, &fd);
-		if (r < 0) {
-			session_refuse(session, hdr, r, "no memory for the residency table");
-			return;
-		}
-	}
-	session->greeted = true;
-	snprintf(reply.device_name, sizeof(reply.device_name), "%s", gpu->name);
-	session_reply(session, hdr, &reply, sizeof(reply), fd);
-}
-
 static void handle_stats(struct session *session, const struct vram_msg_hdr *hdr)
 {
 	struct scheduler_session_info info;
@@ -322,6 +273,14 @@ static void handle_admin(struct session *session, const struct vram_msg_hdr *hdr
 		session_reply(session, hdr, NULL, 0, fd);
 }
 
+/* The one message that comes with a descriptor or without. */
+static int hello_n_fds(const struct vram_msg_hdr *hdr)
+{
+	const struct vram_msg_hello *msg = (const struct vram_msg_hello *)(const void *)(hdr + 1);
+
+	return hdr->size == sizeof(*hdr) + sizeof(*msg) && msg->flags & VRAM_HELLO_DEVICE;
+}
+
 /* What a type demands. */
 struct rule {
 	uint32_t min; /* of the body */
@@ -330,13 +289,13 @@ struct rule {
 	bool reply;
 };
 
-static bool find_rule(uint32_t type, struct rule *out)
+static bool find_rule(const struct vram_msg_hdr *hdr, struct rule *out)
 {
 #define EXACT(t, n, r) \
 	((struct rule){ .min = sizeof(t), .max = sizeof(t), .n_fds = (n), .reply = (r) })
-	switch (type) {
+	switch (hdr->type) {
 	case VRAM_MSG_HELLO:
-		*out = EXACT(struct vram_msg_hello, 0, true);
+		*out = EXACT(struct vram_msg_hello, hello_n_fds(hdr), true);
 		break;
 	case VRAM_MSG_MODEL_OPEN:
 		*out = EXACT(struct vram_msg_model_open, 1, true);
@@ -412,7 +371,7 @@ static const char *check_frame(const struct session *session, const struct vram_
 
 	if (len < sizeof(*hdr) || hdr->size != len)
 		return "a message of another size than it says";
-	if (!find_rule(hdr->type, &rule))
+	if (!find_rule(hdr, &rule))
 		return "a message of an unknown type";
 	if (body < rule.min || body > rule.max)
 		return "a message of the wrong size for its type";
@@ -438,7 +397,7 @@ static void dispatch(struct session *session, const struct vram_msg_hdr *hdr, in
 
 	switch (hdr->type) {
 	case VRAM_MSG_HELLO:
-		handle_hello(session, hdr, body);
+		session_hello(session, hdr, body, fds);
 		break;
 	case VRAM_MSG_MODEL_OPEN:
 		session_model_open(session, hdr, body, fds);
@@ -553,6 +512,7 @@ int session_new(struct scheduler *s, int fd, const struct ucred *peer, int pidfd
 	session->ss.ops = &session_ops;
 	session->ss.pid = peer->pid;
 	session->ss.uid = peer->uid;
+	session->peer_uid = peer->uid;
 	session->ss.pidfd = pidfd;
 	session->readable.fn = readable;
 	session->again.fn = readable_again;
@@ -560,11 +520,7 @@ int session_new(struct scheduler *s, int fd, const struct ucred *peer, int pidfd
 	r = loop_poll(scheduler_loop(s), &session->readable, fd, POLLIN);
 	if (r < 0)
 		goto err_free;
-	r = scheduler_session_add(s, &session->ss);
-	if (r < 0) {
-		loop_cancel(scheduler_loop(s), &session->readable);
-		goto err_free;
-	}
+	list_add_tail(&session->node, &sessions);
 	*out = session;
 	return 0;
 

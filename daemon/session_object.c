@@ -38,7 +38,7 @@ static struct layer *find_layer(struct session *session, uint32_t slot)
 /* The first gap of n slots in the table. Return: -ENOSPC if there is none. */
 static int64_t find_slots(struct session *session, uint32_t n)
 {
-	uint64_t base = 0, max = scheduler_config(session->scheduler)->limits.max_slots;
+	uint64_t base = 0, max = session->n_slots;
 	struct use *use;
 	bool moved;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What session.c (the socket, framing, hello) and session_object.c (objects, mappings, slots) share. */
+/* What session.c (the socket, framing), session_hello.c (who it is, its table) and session_object.c (objects,
+ * mappings, slots) share. */
 #ifndef VRAM_DAEMON_SESSION_PRIVATE_H
 #define VRAM_DAEMON_SESSION_PRIVATE_H
 
@@ -22,8 +23,10 @@ struct opening {
 
 struct session {
 	struct scheduler_session ss; /* first: the scheduler knows a session by it */
+	struct list_node node;	     /* of all sessions */
 	struct scheduler *scheduler;
 	int fd;
+	uid_t peer_uid; /* of the socket; ss.uid may be another, of /dev/vram */
 	gid_t gid;
 	char name[64];
 	bool greeted;
@@ -34,6 +37,7 @@ struct session {
 	struct loop_op reaper;
 	struct residency_slot *table;
 	uint64_t table_bytes;
+	uint64_t n_slots;	 /* of it; no more than limits.max_slots */
 	struct opening *opening; /* NULL: none */
 	uint32_t next_object;
 	uint32_t n_objects;
@@ -51,6 +55,11 @@ void session_reply(struct session *session, const struct vram_msg_hdr *request, 
 void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
 		    const char *text);
 
+/* fds: one with VRAM_HELLO_DEVICE. */
+void session_hello(struct session *session, const struct vram_msg_hdr *hdr,
+		   const struct vram_msg_hello *msg, const int *fds);
+/* What HELLO has made goes. */
+void session_leave(struct session *session);
 void session_model_open(struct session *session, const struct vram_msg_hdr *hdr,
 			const struct vram_msg_model_open *msg, int *fds);
 void session_extents(struct session *session, const struct vram_msg_hdr *hdr,

@@ -237,7 +237,12 @@ class Hostile(unittest.TestCase):
 
     def test_hello(self):
         self.send_ends(HELLO, hello(), why="second HELLO")
-        self.send_ends(HELLO, hello(flags=4), greet=False, why="flags")
+        self.send_ends(HELLO, hello(flags=8), greet=False, why="flags")
+        # 4: with a descriptor of the kernel module.
+        self.send_ends(HELLO, hello(flags=4), 0, greet=False, why="descriptors")
+        self.send_ends(HELLO, hello(flags=4), 2, greet=False, why="descriptors")
+        self.send_ends(HELLO, hello(flags=0), 1, greet=False, why="descriptors")
+        self.send_ends(HELLO, hello(flags=2 | 4), 1, greet=False, why="administrator")
         self.send_ends(HELLO, hello(flags=BIG32), greet=False, why="flags")
         self.send_ends(HELLO, hello(name=b"x" * 64), greet=False, why="name")
 

@@ -140,12 +140,14 @@ class WithDaemon(unittest.TestCase):
     def test_status(self):
         text = self.ok("status")
         self.assertRegex(text, r"^vramd \d\S*, pid \d+, private; ledger: daemon; sessions: \d+\n")
+        self.assertIn("\narbiter: vramd\n", text)
         row = self.rows("status")[0]
         self.assertEqual((row["BUDGET"], row["BACKEND"]), ("64M", "host"))
         answer = json.loads(self.ok("-j", "status"))
         for key in (
             "version",
             "ledger",
+            "arbiter",
             "devices",
             "paged_in_bytes",
             "paged_out_bytes",
@@ -154,6 +156,7 @@ class WithDaemon(unittest.TestCase):
             "stall_ns",
         ):
             self.assertIn(key, answer)
+        self.assertEqual(answer["arbiter"], {"name": "vramd", "generation": 0})
         for key in ("name", "backend", "budget_bytes", "resident_bytes", "peak_bytes"):
             self.assertIn(key, answer["devices"][0])
         self.assertEqual(answer["devices"][0]["budget_bytes"], 64 << 20)

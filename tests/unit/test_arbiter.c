@@ -51,7 +51,7 @@ static void setup(void)
 
 	ck_assert_int_eq(arbiter_local_new(0, &a), 0);
 	ck_assert_str_eq(arbiter_name(a), "local");
-	ck_assert_int_eq(arbiter_device_add(a, capacity, 0, &dev), 0);
+	ck_assert_int_eq(arbiter_device_add(a, "device", capacity, 0, &dev), 0);
 	ck_assert_uint_eq(dev, 0);
 	s1 = open_session(1000, "/work.slice/chat.scope", "/usr/bin/llama-server");
 	s2 = open_session(1000, "/work.slice", "/usr/bin/llama-server");
@@ -293,7 +293,7 @@ START_TEST(test_limits_by_device)
 
 	set(u, ARBITER_ALL_DEVICES, ARBITER_MAX, 2 * G);
 	/* Also on a device that comes later. */
-	ck_assert_int_eq(arbiter_device_add(a, second, 0, &dev), 0);
+	ck_assert_int_eq(arbiter_device_add(a, "second", second, 0, &dev), 0);
 	ck_assert_uint_eq(dev, 1);
 	ck_assert_uint_eq(usage(u, 1, ARBITER_VRAM).limits.value[ARBITER_MAX], 2 * G);
 	set(u, 1, ARBITER_MAX, G);
@@ -493,7 +493,7 @@ START_TEST(test_pressure_of_two_devices)
 {
 	uint32_t dev;
 
-	ck_assert_int_eq(arbiter_device_add(a, capacity, 0, &dev), 0);
+	ck_assert_int_eq(arbiter_device_add(a, "second", capacity, 0, &dev), 0);
 	/* Runs on one, waits on the other: a session that waits anywhere waits. */
 	ck_assert_int_eq(arbiter_run(a, s1, 0, 0), 0);
 	ck_assert_int_eq(arbiter_stall_begin(a, s1, 1, 0), 0);

@@ -88,6 +88,8 @@ START_TEST(defaults)
 	ck_assert_int_eq(config_finish(&config, reason), 0);
 	ck_assert_str_eq(config.daemon.socket, VRAM_SOCKET_SYSTEM);
 	ck_assert_int_eq(config.daemon.log_level, LOG_LEVEL_INFO);
+	ck_assert_int_eq(config.arbiter.use, CONFIG_AUTO);
+	ck_assert_uint_eq(config.arbiter.grace, 10000000000ull);
 	ck_assert_int_eq(config.device.kind, VRAM_DEVICE_HOST);
 	ck_assert_uint_gt(config.device.budget, 0);
 	ck_assert_uint_eq(config.device.host_budget, 0);
@@ -111,6 +113,8 @@ START_TEST(printed_configuration_reads_back)
 	static const char *const settings[][3] = {
 		{ "daemon", "socket", "/tmp/a b.sock" },
 		{ "daemon", "log_level", "debug" },
+		{ "arbiter", "use", "module" },
+		{ "arbiter", "grace", "1500ms" },
 		{ "device", "budget", "1537M" },
 		{ "device", "host_budget", "3G" },
 		{ "device", "link", "1.5G/s" },
@@ -140,6 +144,8 @@ START_TEST(printed_configuration_reads_back)
 	ck_assert_int_eq(config_read(&again, path, reason), 0);
 	second = printed(&again);
 	ck_assert_str_eq(first, second);
+	ck_assert_int_eq(again.arbiter.use, CONFIG_ARBITER_MODULE);
+	ck_assert_uint_eq(again.arbiter.grace, 1500000000ull);
 	ck_assert_uint_eq(again.device.link, 3ull << 29);
 	ck_assert_uint_eq(again.limits.pin_timeout, 1500000000ull);
 	ck_assert_uint_eq(again.limits.wait_timeout, 0);

@@ -47,6 +47,7 @@ static struct object *object;
 static char *view; /* of the object, as a client sees it */
 
 static unsigned int n_loaded, n_evicted, n_settled;
+static uint64_t last_who;
 static int last_res;
 
 /* The policy is not there: chunks are needed in the order of their numbers. */
@@ -66,11 +67,12 @@ static void on_loaded(void *owner, struct object *o, uint32_t chunk, int res, ui
 	last_res = res;
 }
 
-static void on_evicted(void *owner, struct object *o, uint32_t chunk, int res)
+static void on_evicted(void *owner, struct object *o, uint32_t chunk, int res, uint64_t who)
 {
 	(void)owner;
 	ck_assert_uint_eq(o->chunks[chunk].state, res == 0 ? CHUNK_ABSENT : CHUNK_RESIDENT);
 	n_evicted++;
+	last_who = who;
 	last_res = res;
 }
 
@@ -130,7 +132,7 @@ static void open_pager(uint32_t host_slots, uint32_t swap_slots, const char *fau
 	ck_assert_int_eq(store_new(&store, loop, &store_params), 0);
 	ck_assert_int_eq(gpu_host_new(&gpu, loop, &gpu_params), 0);
 	ck_assert_int_eq(arbiter_local_new(loop_now(), &arbiter), 0);
-	ck_assert_int_eq(arbiter_device_add(arbiter, capacity, loop_now(), &dev), 0);
+	ck_assert_int_eq(arbiter_device_add(arbiter, "test", capacity, loop_now(), &dev), 0);
 	ck_assert_int_eq(arbiter_session_open(arbiter, &peer, loop_now(), &session), 0);
 	if (host_slots)
 		ck_assert_int_eq(
@@ -245,13 +247,14 @@ static int evict(uint32_t chunk)
 	int r;
 
 	n_evicted = 0;
-	r = pager_evict(pager, object, chunk);
+	r = pager_evict(pager, object, chunk, 7);
 	ck_assert_uint_eq(n_evicted, 0);
 	if (r != 1)
 		return r;
 	ck_assert_uint_eq(object->chunks[chunk].state, CHUNK_EVICTING);
 	run_until_idle();
 	ck_assert_uint_eq(n_evicted, 1);
+	ck_assert_uint_eq(last_who, 7);
 	return last_res;
 }
 
@@ -353,7 +356,7 @@ START_TEST(untouched_buffer_is_a_drop)
 	open_pager(_i ? 3 : 0, 8, NULL);
 	open_object(true);
 	ck_assert_int_eq(load(0), 0);
-	ck_assert_int_eq(pager_evict(pager, object, 0), 0);
+	ck_assert_int_eq(pager_evict(pager, object, 0, 0), 0);
 	ck_assert_uint_eq(object->chunks[0].state, CHUNK_ABSENT);
 	ck_assert_uint_eq(pager_stats(pager)->swap_out_bytes, 0);
 	ck_assert_uint_eq(charged(ARBITER_HOST) + charged(ARBITER_DISK), 0);
@@ -379,7 +382,7 @@ START_TEST(swap_is_full)
 	/* Full to the last: even if nobody asked before. */
 	for (uint32_t i = 6; i < 8; i++)
 		ck_assert_int_ge(swap_slot_get(swap), 0);
-	ck_assert_int_eq(pager_evict(pager, object, 0), -ENOSPC);
+	ck_assert_int_eq(pager_evict(pager, object, 0, 0), -ENOSPC);
 	ck_assert_uint_eq(object->chunks[0].state, CHUNK_RESIDENT);
 	assert_chunk(0, 'x');
 	for (uint32_t i = 0; i < 8; i++)
@@ -467,7 +470,7 @@ START_TEST(writeback_fails)
 	write_chunk(1, 'n');
 	ck_assert_int_eq(evict(0), 0);
 	n_settled = 0;
-	ck_assert_int_eq(pager_evict(pager, object, 1), -EAGAIN);
+	ck_assert_int_eq(pager_evict(pager, object, 1, 0), -EAGAIN);
 	ck_assert_uint_eq(object->chunks[0].state, CHUNK_EVICTING);
 	run_until_idle();
 	ck_assert_uint_eq(n_settled, 1);

@@ -130,6 +130,7 @@ void show_status(const json_t *answer)
 	       text_of(answer, "version"), number_of(answer, "pid"),
 	       json_is_true(json_object_get(answer, "private")) ? "private" : "of the system",
 	       text_of(answer, "ledger"), number_of(answer, "sessions"));
+	printf("arbiter: %s\n", text_of(json_object_get(answer, "arbiter"), "name"));
 	printf("paged in %s, paged out %s, evicted %s; %" PRIu64 " faults waited %.1fs\n\n",
 	       size_format(in, number_of(answer, "paged_in_bytes")),
 	       size_format(out, number_of(answer, "paged_out_bytes")),
