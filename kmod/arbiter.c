@@ -150,7 +150,7 @@ int vram_adopt(struct vram_session *s, struct vram_ioc_adopt *a)
 	struct file *file;
 	int ret = -EBADF;
 
-	if (a->flags & ~VRAM_ADOPT_RESET)
+	if (a->flags & ~VRAM_ADOPT_RESET || a->pad)
 		return -EINVAL;
 	if (!vram_is_arbiter(s))
 		return -EPERM;
@@ -212,13 +212,24 @@ static int device_by_name(struct vram_ioc_device *d, bool *out_is_new)
 	return 0;
 }
 
+static bool are_capacities(const u64 capacity[VRAM_N_TIERS])
+{
+	u32 tier;
+
+	for (tier = 0; tier < VRAM_N_TIERS; tier++)
+		if (capacity[tier] > S64_MAX && capacity[tier] != VRAM_CAPACITY_SHARED &&
+		    capacity[tier] != VRAM_UNLIMITED)
+			return false;
+	return true;
+}
+
 /* vram_device() - VRAM_IOC_DEVICE. */
 int vram_device(struct vram_session *s, struct vram_ioc_device *d)
 {
 	bool is_new;
 	int ret;
 
-	if (d->flags || d->dev || !is_name(d->name))
+	if (d->flags || d->dev || !is_name(d->name) || !are_capacities(d->capacity))
 		return -EINVAL;
 	if (!vram_is_arbiter(s))
 		return -EPERM;
@@ -247,7 +258,7 @@ int vram_state(struct vram_session *s, const struct vram_ioc_state *st)
 	if (!vram_is_arbiter(s))
 		return -EPERM;
 	guard(mutex)(&vram.lock);
-	client = vram_session_find(st->session);
+	client = vram_client_find(st->session);
 	if (!client || st->dev >= vram_ledger()->n_devices)
 		return -ENOENT;
 	if (st->op == VRAM_SESSION_UNSTALL && !client->told[st->dev])
@@ -273,7 +284,7 @@ int vram_wake_slot(struct vram_session *s, const struct vram_ioc_wake *w)
 	if (!vram_is_arbiter(s))
 		return -EPERM;
 	guard(mutex)(&vram.lock);
-	client = vram_session_find(w->session);
+	client = vram_client_find(w->session);
 	if (!client)
 		return -ENOENT;
 	vram_wake(client, w->slot);

@@ -6,7 +6,7 @@
 /* The session on whose behalf, or NULL for 0. Return: is it there, or not named? */
 static bool find_named(u64 id, struct vram_session **out)
 {
-	*out = id ? vram_session_find(id) : NULL;
+	*out = id ? vram_client_find(id) : NULL;
 	return !id || *out;
 }
 
@@ -184,7 +184,7 @@ int vram_share(struct vram_session *s, struct vram_ioc_share *sh)
 	case VRAM_SHARE_NEXT:
 		return next_share(sh);
 	}
-	client = vram_session_find(sh->session);
+	client = vram_client_find(sh->session);
 	if (!client || !ledger_share_get(l, sh->share))
 		return -ENOENT;
 	if (sh->op == VRAM_SHARE_LEAVE)

@@ -146,6 +146,7 @@ bool vram_user_take(atomic_t *count, u32 n, u32 max);
 int vram_session_open(struct vram_session **out_session);
 void vram_session_close(struct vram_session *s);
 struct vram_session *vram_session_find(u64 id);
+struct vram_session *vram_client_find(u64 id);
 void vram_session_reset(struct vram_session *s);
 
 /* table.c */

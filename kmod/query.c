@@ -27,7 +27,7 @@ static u32 session_flags(const struct vram_session *s)
 {
 	u32 flags = 0;
 
-	if (s->adopted && s->adopted == vram.generation)
+	if (vram.arbiter && s->adopted == vram.generation)
 		flags |= VRAM_INFO_ADOPTED;
 	if (vram.arbiter == s)
 		flags |= VRAM_INFO_ARBITER;
@@ -277,6 +277,8 @@ int vram_limit(struct vram_session *s, const struct vram_ioc_limit *a)
 	if (a->limit == VRAM_LIMIT_WEIGHT && !(a->flags & VRAM_LIMIT_CLEAR) &&
 	    (a->value < LEDGER_WEIGHT_MIN || a->value > LEDGER_WEIGHT_MAX))
 		return -ERANGE;
+	if (a->value > S64_MAX && a->value != VRAM_UNLIMITED)
+		return -EINVAL;
 	if (!vram_is_arbiter(s) && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (a->name) {

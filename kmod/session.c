@@ -180,6 +180,14 @@ struct vram_session *vram_session_find(u64 id)
 	return g ? vram_session_of(g) : NULL;
 }
 
+/* vram_client_find() - likewise, but only one that some arbiter has adopted. */
+struct vram_session *vram_client_find(u64 id)
+{
+	struct vram_session *s = vram_session_find(id);
+
+	return s && s->adopted ? s : NULL;
+}
+
 /* vram_session_reset() - its own charges fall back and it leaves all shares. */
 void vram_session_reset(struct vram_session *s)
 {

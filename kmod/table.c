@@ -20,6 +20,9 @@
 #define TABLE_SPAN_SHIFT 24
 #define TABLE_SPAN_PAGES (1UL << (TABLE_SPAN_SHIFT - PAGE_SHIFT))
 
+/* Out of its memory, a client gets an error; it need not be killed for asking. */
+#define TABLE_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
 static void table_free(struct vram_table *t)
 {
 	u32 i;
@@ -67,7 +70,7 @@ int vram_table_new(struct vram_session *s, u32 n_slots)
 	if (!vram_user_take(&s->user->n_slots, n_slots, READ_ONCE(vram_max_slots)))
 		return -EDQUOT;
 	n_pages = DIV_ROUND_UP(n_slots * VRAM_SLOT_BYTES, PAGE_SIZE);
-	t = kvzalloc(struct_size(t, page, n_pages), GFP_KERNEL_ACCOUNT);
+	t = kvzalloc(struct_size(t, page, n_pages), TABLE_GFP);
 	if (!t) {
 		atomic_sub(n_slots, &s->user->n_slots);
 		return -ENOMEM;
@@ -78,7 +81,7 @@ int vram_table_new(struct vram_session *s, u32 n_slots)
 	t->n_pages = n_pages;
 	for (i = 0; i < n_pages; i++) {
 		if (!fatal_signal_pending(current))
-			t->page[i] = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+			t->page[i] = alloc_page(TABLE_GFP | __GFP_ZERO);
 		if (!t->page[i]) {
 			table_free(t);
 			return -ENOMEM;
@@ -155,7 +158,7 @@ int vram_table_mmap(struct vram_session *s, struct vm_area_struct *vma)
 {
 	struct vram_table *t;
 
-	if (!(vma->vm_flags & VM_SHARED))
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	t = table_at(s, vma->vm_pgoff);
 	if (!t)

@@ -138,6 +138,8 @@ int vram_wait(struct vram_session *s, const struct vram_ioc_wait *arg)
 
 	if (arg->flags & ~VRAM_WAIT_KILLABLE)
 		return -EINVAL;
+	if (vram_is_arbiter(s))
+		return -EPERM;
 	table = vram_table_get(s);
 	if (!table || arg->slot >= table->n_slots)
 		goto out_table;
