@@ -243,7 +243,7 @@ class Hostile(unittest.TestCase):
         self.send_ends(HELLO, hello(flags=4), 2, greet=False, why="descriptors")
         self.send_ends(HELLO, hello(flags=0), 1, greet=False, why="descriptors")
         self.send_ends(HELLO, hello(flags=2 | 4), 1, greet=False, why="administrator")
-        self.send_ends(HELLO, hello(flags=BIG32), greet=False, why="flags")
+        self.send_ends(HELLO, hello(flags=BIG32), 1, greet=False, why="flags")
         self.send_ends(HELLO, hello(name=b"x" * 64), greet=False, why="name")
 
     def test_wrong_version(self):
