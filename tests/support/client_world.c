@@ -85,12 +85,17 @@ uint64_t wrong_in_buffer(struct vram_layer *layer, uint64_t seed)
 	return vramd_wrong(p, bytes, vram_layer_index(layer) * MIB, seed);
 }
 
+void world_add(Suite *suite, TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	suite_add_tcase(suite, tc);
+}
+
 TCase *world_case(Suite *suite, const char *name)
 {
 	TCase *tc = tcase_create(name);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(suite, tc);
+	world_add(suite, tc);
 	return tc;
 }

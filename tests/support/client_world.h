@@ -25,6 +25,8 @@ extern struct vram_model *model;
 
 /* A test case whose tests find all three made, in their own process. */
 TCase *world_case(Suite *suite, const char *name);
+/* The same for a case that has something else to do first. */
+void world_add(Suite *suite, TCase *tc);
 
 /* The file as LAYERS layers of LAYER_BYTES, which follow from the seed 7. */
 struct vram_model *open_model(struct vram_client *c, const char *path);
