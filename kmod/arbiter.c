@@ -241,6 +241,17 @@ int vram_device(struct vram_session *s, struct vram_ioc_device *d)
 	return ret;
 }
 
+/* As if no arbiter had ever adopted it. */
+static void drop_session(struct vram_session *client)
+{
+	vram_session_reset(client);
+	forget_told(client);
+	vram_wake_all(client, -ESTALE);
+	client->adopted = 0;
+	kfree(client->gone);
+	client->gone = NULL;
+}
+
 /* vram_state() - VRAM_IOC_STATE. */
 int vram_state(struct vram_session *s, const struct vram_ioc_state *st)
 {
@@ -250,15 +261,20 @@ int vram_state(struct vram_session *s, const struct vram_ioc_state *st)
 		[VRAM_SESSION_STALL] = STALL_BEGIN,
 		[VRAM_SESSION_UNSTALL] = STALL_END,
 	};
+	bool drop = st->op == VRAM_SESSION_DROP;
 	struct vram_session *client;
 	int ret;
 
-	if (st->flags || st->pad || st->op >= ARRAY_SIZE(events))
+	if (st->flags || st->pad || (!drop && st->op >= ARRAY_SIZE(events)) || (drop && st->dev))
 		return -EINVAL;
 	if (!vram_is_arbiter(s))
 		return -EPERM;
 	guard(mutex)(&vram.lock);
 	client = vram_client_find(st->session);
+	if (client && drop) {
+		drop_session(client);
+		return 0;
+	}
 	if (!client || st->dev >= vram_ledger()->n_devices)
 		return -ENOENT;
 	if (st->op == VRAM_SESSION_UNSTALL && !client->told[st->dev])

@@ -379,6 +379,9 @@ enum vram_session_op {
 	VRAM_SESSION_STALL =
 		2, /* begins a wait that the module does not see (a page fault); nests */
 	VRAM_SESSION_UNSTALL = 3,
+	/* It is adopted no longer: its charges fall back, it leaves all shares, who waits gets
+	 * ESTALE. Its end is not told, and it may be adopted anew. */
+	VRAM_SESSION_DROP = 4,
 };
 
 /*
@@ -389,7 +392,7 @@ struct vram_ioc_state {
 	__u32 flags; /* 0 */
 	__u32 op;    /* enum vram_session_op */
 	__u64 session;
-	__u32 dev;
+	__u32 dev; /* DROP: 0 */
 	__u32 pad;
 };
 
