@@ -24,11 +24,10 @@ void scheduler_stats(struct scheduler *s, struct scheduler_stats *out)
 	out->n_demands = s->demands.n;
 	out->huge = s->gpu->huge;
 	out->budget_bytes = s->gpu->budget_bytes;
+	out->peak_bytes = s->peak_bytes;
 	if (arbiter_find(s->arbiter, &root, &group) == 0 &&
-	    arbiter_usage(s->arbiter, &group, s->dev, ARBITER_VRAM, &usage) == 0) {
+	    arbiter_usage(s->arbiter, &group, s->dev, ARBITER_VRAM, &usage) == 0)
 		out->resident_bytes = usage.usage;
-		out->peak_bytes = usage.peak;
-	}
 	list_for_each(object, &s->objects, node)
 		out->memory_bytes += gpu_object_memory(object->mem);
 	if (s->hostpool) {

@@ -63,6 +63,8 @@ struct scheduler {
 	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
 	uint64_t last_memory_check_ns;
 
+	uint64_t resident_bytes; /* of chunks that take memory of the device */
+	uint64_t peak_bytes;	 /* of these; a ledger in the kernel is older than this daemon */
 	uint64_t paged_in_bytes;
 	uint64_t evicted_bytes;
 	uint64_t faults;

@@ -37,6 +37,7 @@ void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk, uint
 	arbiter_share_uncharge_for(s->arbiter, object->share, ARBITER_VRAM, len, &hint);
 	object->chunks[chunk].was_evicted = 1;
 	object->resident_bytes -= len;
+	s->resident_bytes -= len;
 	object->evicted_bytes += len;
 	s->evicted_bytes += len;
 	list_for_each(use, &object->uses, in_object)

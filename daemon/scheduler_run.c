@@ -52,6 +52,9 @@ static int start_load(struct scheduler *s, struct object *object, uint32_t chunk
 		return r;
 	}
 	object->resident_bytes += len;
+	s->resident_bytes += len;
+	if (s->peak_bytes < s->resident_bytes)
+		s->peak_bytes = s->resident_bytes;
 	return 0;
 }
 
@@ -226,6 +229,7 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 	policy_resident(object->policy, chunk, false);
 	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, len);
 	object->resident_bytes -= len;
+	s->resident_bytes -= len;
 	c->flags |= CHUNK_BAD;
 	log_warn_limited("%s: cannot load bytes %llu..%llu: %s", object->name,
 			 (unsigned long long)gpu_chunk_offset(object->mem, chunk),
