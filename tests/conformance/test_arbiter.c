@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The arbiter as the daemon sees it, over the ledger in this process.
+ * The arbiter as the daemon sees it: over the ledger in this process, and with VRAM_ARBITER=kmod over the
+ * kernel module. Some tests are for one of the two only: the module takes its own time, and knows its peers
+ * by itself.
  *
+ * links: tests/support/arbiter_carrier.c tests/kmod/passing.c daemon/arbiter_kmod.c
+ * links: daemon/arbiter_kmod_charge.c daemon/arbiter_kmod_group.c daemon/arbiter_kmod_limit.c
+ * links: daemon/arbiter_kmod_pressure.c
  * links: daemon/arbiter_local.c daemon/arbiter_local_group.c daemon/arbiter_local_limit.c
  * links: daemon/limit_table.c daemon/arbiter_local_pressure.c daemon/limits.c common/size.c
  * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
@@ -15,6 +20,7 @@
 
 #include "daemon/arbiter.h"
 #include "kmod/compat.h"
+#include "tests/support/arbiter_carrier.h"
 
 #define G   (1ull << 30)
 #define SEC 1000000000ull
@@ -36,21 +42,14 @@ bool vram_alloc_fails(size_t n_bytes)
 
 static uint64_t open_session(uid_t uid, const char *cgroup, const char *exe)
 {
-	const struct arbiter_peer peer = {
-		.pid = 100 + (pid_t)uid, .uid = uid, .cgroup = cgroup, .exe = exe, .comm = "engine"
-	};
-	uint64_t id;
-
-	ck_assert_int_eq(arbiter_session_open(a, &peer, 0, &id), 0);
-	return id;
+	return carrier_open(a, uid, cgroup, exe);
 }
 
 static void setup(void)
 {
 	uint32_t dev;
 
-	ck_assert_int_eq(arbiter_local_new(0, &a), 0);
-	ck_assert_str_eq(arbiter_name(a), "local");
+	a = carrier_arbiter();
 	ck_assert_int_eq(arbiter_device_add(a, "device", capacity, 0, &dev), 0);
 	ck_assert_uint_eq(dev, 0);
 	s1 = open_session(1000, "/work.slice/chat.scope", "/usr/bin/llama-server");
@@ -126,25 +125,26 @@ static bool exists(struct arbiter_subject s)
 
 START_TEST(test_groups_come_and_go)
 {
-	ck_assert_uint_eq(s1, 1);
-	ck_assert_uint_eq(s3, 3);
+	/* Over the module the arbiter is the first. */
+	ck_assert_uint_eq(s1, carrier_is_kmod() ? 2 : 1);
+	ck_assert_uint_eq(s3, s1 + 2);
 	ck_assert(exists(user(1000)));
 	ck_assert(exists(path(ARBITER_CGROUP, "/work.slice")));
 	ck_assert(exists(path(ARBITER_CGROUP, "/work.slice/chat.scope")));
 	ck_assert(!exists(path(ARBITER_CGROUP, "/work.slice/chat")));
 	ck_assert(!exists(path(ARBITER_EXE, "/work.slice")));
 	ck_assert(exists(path(ARBITER_EXE, "/usr/bin/llama-server")));
-	ck_assert_int_eq(arbiter_session_close(a, s1, 0), 0);
+	carrier_close(a, s1, 0);
 	ck_assert(!exists(session(s1)));
 	ck_assert(!exists(path(ARBITER_CGROUP, "/work.slice/chat.scope")));
 	ck_assert(exists(path(ARBITER_CGROUP, "/work.slice")));
-	ck_assert_int_eq(arbiter_session_close(a, s2, 0), 0);
+	carrier_close(a, s2, 0);
 	ck_assert(!exists(user(1000)));
 	ck_assert(!exists(path(ARBITER_CGROUP, "/work.slice")));
 	ck_assert(!exists(path(ARBITER_EXE, "/usr/bin/llama-server")));
 	ck_assert(exists(user(1001)));
 	ck_assert_int_eq(arbiter_session_close(a, s2, 0), -ENOENT);
-	ck_assert_uint_eq(open_session(0, "/", NULL), 4);
+	ck_assert_uint_eq(open_session(0, "/", NULL), s3 + 1);
 }
 END_TEST
 
@@ -164,7 +164,7 @@ START_TEST(test_limits_keep_a_group)
 	set(user(7), ARBITER_ALL_DEVICES, ARBITER_MAX, G);
 	s1 = open_session(7, "/a", NULL);
 	ck_assert_int_eq(arbiter_charge(a, s1, 0, ARBITER_VRAM, 2 * G, NULL), -EDQUOT);
-	ck_assert_int_eq(arbiter_session_close(a, s1, 0), 0);
+	carrier_close(a, s1, 0);
 	ck_assert(exists(user(7)));
 }
 END_TEST
@@ -224,7 +224,7 @@ START_TEST(test_shares)
 	ck_assert_int_eq(arbiter_share_leave(a, share, s3), 0);
 	ck_assert_int_eq(arbiter_share_leave(a, share, s3), -ENOENT);
 	ck_assert_int_eq(arbiter_share_free(a, share), -EBUSY);
-	ck_assert_int_eq(arbiter_session_close(a, s1, 0), 0);
+	carrier_close(a, s1, 0);
 	ck_assert_int_eq(arbiter_share_uncharge(a, share, ARBITER_DISK, 10), -EINVAL);
 	ck_assert_int_eq(arbiter_share_uncharge(a, share, ARBITER_DISK, 9), 0);
 	ck_assert_int_eq(arbiter_share_free(a, share), 0);
@@ -411,20 +411,41 @@ static int list(void *ctx, const struct arbiter_group_info *info)
 	return ++out->n == out->stop_at ? 42 : 0;
 }
 
+/* Each line in its place. Over the module there are more: the arbiter's own session has groups, too. */
+static void check_listing(const char *text, const char *expected)
+{
+	char line[256];
+
+	if (!carrier_is_kmod())
+		ck_assert_str_eq(text, expected);
+	while (sscanf(expected, "%255[^\n]", line) == 1) {
+		const char *at = strstr(text, line);
+
+		ck_assert_msg(at, "no '%s' in what is left: %s", line, text);
+		text = at + strlen(line);
+		expected += strlen(line) + 1;
+	}
+}
+
 START_TEST(test_iteration)
 {
 	struct listing all = { .stop_at = 0 }, some = { .stop_at = 2 };
+	char expected[1024];
 
 	ck_assert_int_eq(arbiter_for_each(a, list, &all), 0);
-	ck_assert_str_eq(all.text, "root 3 0 0  0\n"
-				   "user:1000 2 0 1000  0\n"
-				   "cgroup:/work.slice 2 0 0  0\n"
-				   "cgroup:/work.slice/chat.scope 1 0 0  2\n"
-				   "exe:/usr/bin/llama-server 2 0 0  0\n"
-				   "session:1 1 1100 1000 engine 1\n"
-				   "session:2 1 1100 1000 engine 1\n"
-				   "user:1001 1 0 1001  0\n"
-				   "session:3 1 1101 1001 engine 1\n");
+	snprintf(expected, sizeof(expected),
+		 "root %d 0 0  0\n"
+		 "user:1000 2 0 1000  0\n"
+		 "cgroup:/work.slice 2 0 0  0\n"
+		 "cgroup:/work.slice/chat.scope 1 0 0  2\n"
+		 "exe:/usr/bin/llama-server 2 0 0  0\n"
+		 "session:%d 1 %d 1000 engine 1\n"
+		 "session:%d 1 %d 1000 engine 1\n"
+		 "user:1001 1 0 1001  0\n"
+		 "session:%d 1 %d 1001 engine 1\n",
+		 carrier_is_kmod() ? 4 : 3, (int)s1, (int)carrier_pid(s1), (int)s2,
+		 (int)carrier_pid(s2), (int)s3, (int)carrier_pid(s3));
+	check_listing(all.text, expected);
 	ck_assert_int_eq(arbiter_for_each(a, list, &some), 42);
 	ck_assert_uint_eq(some.n, 2);
 }
@@ -605,16 +626,17 @@ END_TEST
 START_TEST(test_a_thousand_random_sessions)
 {
 	uint64_t ids[64] = { 0 };
-	unsigned int i, seed = 1;
+	/* A process each, there. */
+	unsigned int i, n = carrier_is_kmod() ? 100 : 1000, seed = 1;
 	uint32_t share, t;
 
 	ck_assert_int_eq(arbiter_share_new(a, 0, &share), 0);
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < n; i++) {
 		unsigned int k = rand_r(&seed) % 64;
 		char cgroup[32], exe[16];
 
 		if (ids[k]) {
-			ck_assert_int_eq(arbiter_session_close(a, ids[k], i), 0);
+			carrier_close(a, ids[k], i);
 			ids[k] = 0;
 			continue;
 		}
@@ -629,10 +651,10 @@ START_TEST(test_a_thousand_random_sessions)
 	}
 	for (i = 0; i < 64; i++)
 		if (ids[i])
-			ck_assert_int_eq(arbiter_session_close(a, ids[i], 2000), 0);
-	ck_assert_int_eq(arbiter_session_close(a, s1, 2000), 0);
-	ck_assert_int_eq(arbiter_session_close(a, s2, 2000), 0);
-	ck_assert_int_eq(arbiter_session_close(a, s3, 2000), 0);
+			carrier_close(a, ids[i], 2000);
+	carrier_close(a, s1, 2000);
+	carrier_close(a, s2, 2000);
+	carrier_close(a, s3, 2000);
 	for (t = 0; t < ARBITER_N_TIERS; t++) {
 		struct arbiter_share_info info;
 
@@ -646,19 +668,25 @@ START_TEST(test_a_thousand_random_sessions)
 		struct listing rest = { .stop_at = 0 };
 
 		arbiter_for_each(a, list, &rest);
-		ck_assert_str_eq(rest.text, "root 0 0 0  0\n");
+		if (carrier_is_kmod())
+			ck_assert_ptr_null(strstr(rest.text, "session:"));
+		else
+			ck_assert_str_eq(rest.text, "root 0 0 0  0\n");
 	}
-	ck_assert_uint_eq(dev_total(0, 0, SEC), dev_total(0, 0, 2000));
+	if (!carrier_is_kmod())
+		ck_assert_uint_eq(dev_total(0, 0, SEC), dev_total(0, 0, 2000));
 }
 END_TEST
 
-int main(void)
+int main(int argc, char *argv[])
 {
 	Suite *suite = suite_create("arbiter");
-	TCase *tc = tcase_create("local");
+	TCase *tc = tcase_create("both"), *local = tcase_create("local");
 	SRunner *runner;
 	int failed;
 
+	if (!carrier_begin(argc, argv))
+		return 77;
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, test_groups_come_and_go);
 	tcase_add_test(tc, test_limits_keep_a_group);
@@ -668,19 +696,26 @@ int main(void)
 	tcase_add_test(tc, test_defaults_are_for_users_without_their_own);
 	tcase_add_test(tc, test_limits_by_device);
 	tcase_add_test(tc, test_rejected_limits);
-	tcase_add_test(tc, test_rejected_sessions);
 	tcase_add_test(tc, test_over_and_protection);
 	tcase_add_test(tc, test_iteration);
-	tcase_add_test(tc, test_pressure_of_groups);
-	tcase_add_test(tc, test_pressure_of_two_devices);
-	tcase_add_test(tc, test_pressure_text);
-	tcase_add_test(tc, test_triggers);
-	tcase_add_test(tc, test_no_memory_for_the_ledger);
 	tcase_add_test(tc, test_a_thousand_random_sessions);
 	suite_add_tcase(suite, tc);
+	/* With times of their own, peers that make no sense, and no memory. */
+	tcase_add_checked_fixture(local, setup, teardown);
+	tcase_add_test(local, test_rejected_sessions);
+	tcase_add_test(local, test_pressure_of_groups);
+	tcase_add_test(local, test_pressure_of_two_devices);
+	tcase_add_test(local, test_pressure_text);
+	tcase_add_test(local, test_triggers);
+	tcase_add_test(local, test_no_memory_for_the_ledger);
+	if (carrier_is_kmod())
+		printf("not over the module, which takes its own time: 6 tests\n");
+	else
+		suite_add_tcase(suite, local);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	carrier_end();
 	return failed ? 1 : 0;
 }
