@@ -207,19 +207,22 @@ static void fill(unsigned long request, void *arg, int other)
 static void call(int fd, int other)
 {
 	uint64_t arg[64] = { 0 };
+	uint64_t *deadline_ns = &arg[offsetof(struct vram_ioc_wait, deadline_ns) / sizeof(*arg)];
 	unsigned long request = requests[below(N_REQUESTS)];
+	uint32_t word;
 
 	fill(request, arg, other);
 	/* Now and then one field is something else, or everything is. */
-	if (below(4) == 0)
-		((uint32_t *)arg)[below(_IOC_SIZE(request) / 4)] = (uint32_t)number();
+	if (below(4) == 0) {
+		word = (uint32_t)number();
+		memcpy((char *)arg + 4 * below(_IOC_SIZE(request) / 4), &word, sizeof(word));
+	}
 	if (below(64) == 0)
 		for (size_t i = 0; i < sizeof(arg) / sizeof(arg[0]); i++)
 			arg[i] = number();
 	/* Nobody waits for long. */
-	if (request == VRAM_IOC_WAIT &&
-	    ((struct vram_ioc_wait *)arg)->deadline_ns > now_ns() + SECOND)
-		((struct vram_ioc_wait *)arg)->deadline_ns = 0;
+	if (request == VRAM_IOC_WAIT && *deadline_ns > now_ns() + SECOND)
+		*deadline_ns = 0;
 	if (below(64) == 0)
 		ioctl(fd, request, number());
 	else
