@@ -26,7 +26,7 @@ src=$(cd "$(dirname "$0")/../.." && pwd)
 	exit 77
 }
 export CK_VERBOSITY=${CK_VERBOSITY:-normal}
-export CK_DEFAULT_TIMEOUT=$((60 * factor))
+export CK_DEFAULT_TIMEOUT=60 CK_TIMEOUT_MULTIPLIER=$factor
 export VRAM_ARBITER=kmod VRAM_TEST_DISK=$TEST_TMP VRAM_SRC=$src
 passed=0 failed=0 skipped=0
 
@@ -107,6 +107,30 @@ unload()
 	result PASS "$name"
 }
 
+# inject: let allocations and copies fail for who asks (/proc/PID/fail-nth), without a line in the log.
+# Which caches count the kernel's command line says (check_kasan.sh).
+inject()
+{
+	local attribute
+	for attribute in failslab fail_page_alloc fail_usercopy; do
+		echo 0 >/sys/kernel/debug/$attribute/verbose || return 1
+	done
+	echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
+	echo N >/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait
+	echo 0 >/sys/kernel/debug/fail_page_alloc/min-order
+	echo Y >/sys/kernel/debug/failslab/cache-filter
+}
+
+# leaks: whether kmemleak has found memory that nothing points at. It calls that lost which is 5 s old
+# and has not changed since the scan before.
+leaks()
+{
+	local file=/sys/kernel/debug/kmemleak
+	sleep 6
+	{ echo scan && echo scan; } >$file 2>/dev/null || return 2
+	[ -s $file ]
+}
+
 timeout_of()
 {
 	local seconds
@@ -157,7 +181,16 @@ run_program()
 
 mkdir -p /run/vm/out
 echo "== $(uname -r), $VRAM_KO"
+kmemleak=/sys/kernel/debug/kmemleak
+if [ -e $kmemleak ]; then
+	leaks
+	echo clear >$kmemleak
+fi
 load load || finish
+if [ -n "$preload" ] && ! inject; then
+	result FAIL inject "this kernel does not let allocations fail"
+	finish
+fi
 
 for file; do
 	run_program "$file"
@@ -176,6 +209,18 @@ else
 fi
 exec 7>&-
 
+if [ -e $kmemleak ]; then
+	# Here the backtraces still have names.
+	leaks && sed -n 1,200p $kmemleak
+fi
 # A module that comes back must not find its own traces.
 unload rmmod-idle && load load-again && unload rmmod-again
+if [ -e $kmemleak ]; then
+	leaks
+	case $? in
+	0) result FAIL kmemleak "something is lost" && cat $kmemleak ;;
+	1) result PASS kmemleak ;;
+	*) result FAIL kmemleak "it has given up" ;;
+	esac
+fi
 finish

@@ -13,7 +13,7 @@ function stop() { left = 0 }
 text ~ /BUG:|kernel BUG|WARNING:|Oops|KASAN|KFENCE|UBSAN|kmemleak:.*(suspected|please report)/ ||
 text ~ /possible (circular|recursive) locking|possible irq lock inversion|inconsistent lock state/ ||
 text ~ /suspicious RCU usage|Invalid wait context|bad unlock balance|held lock freed|lock held (when|at)/ ||
-text ~ /scheduling while atomic|sleeping function called|DEBUG_LOCKS_WARN_ON|ODEBUG:/ ||
+text ~ /scheduling while atomic|sleeping function called|DEBUG_LOCKS_WARN_ON|ODEBUG: [^O]/ ||
 text ~ /blocked for more than [0-9]+ seconds|soft lockup|hard LOCKUP|rcu.*detected.*stalls?|self-detected stall/ ||
 text ~ /general protection fault|unable to handle|Kernel panic|refcount_t:|list_(add|del) corruption/ ||
 text ~ /page allocation failure|Bad page state|double fault|unchecked MSR|stack (segment|guard)/ ||

@@ -91,12 +91,23 @@ struct call {
 	long number, arg[6];
 };
 
+/*
+ * Where the call of this kind begins next time: a call that succeeds in spite of a failure cannot be made
+ * again, so the failures behind that one are left for the next call.
+ */
+static _Atomic unsigned int next_first[512];
+
+static unsigned int kind_of(const struct call *c)
+{
+	return c->number == SYS_ioctl ? _IOC_NR(c->arg[1]) : 256 + (unsigned int)c->number % 256;
+}
+
 /* Sees to it that a failure that was injected looks like one. Return: as the system call. */
 static long call_until_whole(const struct call *c)
 {
-	unsigned int n;
+	unsigned int n, kind = kind_of(c), first_n = next_first[kind] + 1;
 
-	for (n = 1; n <= MAX_FAILURE; n++) {
+	for (n = first_n; n <= MAX_FAILURE; n++) {
 		int saved = errno, fd = arm(n), happened;
 		long ret;
 
@@ -109,11 +120,13 @@ static long call_until_whole(const struct call *c)
 		happened = disarm(fd);
 		errno = saved;
 		if (counts) {
-			counts->calls += n == 1;
+			counts->calls += n == first_n;
 			counts->failures += happened != 0;
 		}
-		if (!happened || ret != -1)
+		if (!happened || ret != -1) {
+			next_first[kind] = happened ? n : 0;
 			return ret;
+		}
 		if (errno != ENOMEM && errno != EFAULT) {
 			/* Its own failure, or a failure under a wrong name? Only without injection can one tell. */
 			int first = errno;
