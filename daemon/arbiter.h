@@ -401,7 +401,8 @@ static inline int arbiter_session_adopt(struct arbiter *a, int fd, struct arbite
 
 /*
  * End a session: its own charges go back, it leaves every share, it is no
- * longer stalled. Cannot fail but for -ENOENT. A share whose last member leaves
+ * longer stalled. Cannot fail but for -ENOENT. An adopted one lives on, unadopted, for as long as
+ * its client holds it, and may be adopted anew. A share whose last member leaves
  * keeps its bytes; they then count in the root only ("unclaimed") until
  * somebody joins or the owner uncharges them.
  */

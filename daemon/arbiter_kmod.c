@@ -132,6 +132,14 @@ static void session_forget(struct kmod *k, uint64_t id)
 	free(s);
 }
 
+/* Nobody has adopted it, from now on: what it has falls back. */
+static int session_drop(const struct kmod *k, uint64_t session)
+{
+	struct vram_ioc_state io = { .op = VRAM_SESSION_DROP, .session = session };
+
+	return kmod_ioctl(k, VRAM_IOC_STATE, &io);
+}
+
 static int table_map(struct kmod *k, const struct vram_ioc_adopt *io, struct arbiter_adopted *out)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -174,7 +182,7 @@ static int kmod_session_adopt(struct arbiter *a, int fd, struct arbiter_adopted 
 	adopted.comm[sizeof(adopted.comm) - 1] = '\0';
 	r = table_map(k, &io, &adopted);
 	if (r < 0)
-		goto err_free;
+		goto err_drop;
 	/* Before anything can be charged to it. */
 	r = kmod_limits_user(k, io.uid);
 	if (r < 0)
@@ -190,40 +198,26 @@ static int kmod_session_adopt(struct arbiter *a, int fd, struct arbiter_adopted 
 
 err_map:
 	munmap(adopted.table, adopted.table_bytes);
+err_drop:
+	session_drop(k, io.session);
 err_free:
 	free(s);
 	return r;
 }
 
-/*
- * The client may live on, with its session of the module: what it has is taken from it. The scheduler
- * has done most of that before.
- */
+/* The client may live on, and come again with the same session. */
 static int kmod_session_close(struct arbiter *a, uint64_t session, uint64_t now_ns)
 {
-	const struct arbiter_group group = { .kind = ARBITER_SESSION, .key = session };
 	struct kmod *k = kmod_of(a);
-	struct arbiter_usage usage;
-	uint32_t dev, tier, share;
-	int r = 0;
+	bool known = kmod_session_find(k, session);
+	int r;
 
-	if (!kmod_session_find(k, session))
-		return -ENOENT;
-	for (dev = 0; dev < k->n_devices && r != -ENOENT; dev++) {
-		for (tier = 0; tier < ARBITER_N_TIERS && r != -ENOENT; tier++) {
-			r = kmod_usage(a, &group, dev, tier, &usage);
-			if (r == 0 && usage.own)
-				kmod_uncharge(a, session, dev, tier, usage.own);
-		}
-		if (r == 0)
-			kmod_idle(a, session, dev, now_ns);
-	}
-	for (share = 0; share < k->n_share_dev && r != -ENOENT; share++)
-		if (k->share_dev[share] != KMOD_NO_DEVICE)
-			kmod_share_leave(a, share, session);
+	(void)now_ns;
 	kmod_limits_forget(k, session);
 	session_forget(k, session);
-	return 0;
+	r = session_drop(k, session);
+	/* It has ended, as its event will say or has said. */
+	return r == -ENOENT && known ? 0 : r;
 }
 
 static int kmod_is_member(struct arbiter *a, uint64_t session, const struct arbiter_group *group)

@@ -127,7 +127,7 @@ int kmod_limits_device(struct kmod *k, uint32_t dev);
 int kmod_limits_user(struct kmod *k, uint64_t uid);
 /* Somebody else has changed limits. */
 int kmod_limits_reload(struct kmod *k);
-/* A session has ended: nobody is called so again. */
+/* A session has ended, for the arbiter at least: its limits end with it. */
 void kmod_limits_forget(struct kmod *k, uint64_t session);
 void kmod_limits_deinit(struct kmod *k);
 int kmod_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t dev, uint32_t tier,

@@ -85,14 +85,6 @@ void kmod_limits_deinit(struct kmod *k)
 		limits_free(l);
 }
 
-void kmod_limits_forget(struct kmod *k, uint64_t session)
-{
-	struct kmod_limits *l = limits_find(k, ARBITER_SESSION, session, NULL);
-
-	if (l)
-		limits_free(l);
-}
-
 static const struct limit_table *defaults_for(const struct kmod *k, uint32_t kind)
 {
 	return kind == ARBITER_USER || kind == ARBITER_DEFAULT ? &k->defaults : NULL;
@@ -143,6 +135,21 @@ static int write_row(const struct kmod *k, uint32_t kind, uint64_t id, const cha
 			return r;
 	}
 	return 0;
+}
+
+void kmod_limits_forget(struct kmod *k, uint64_t session)
+{
+	struct kmod_limits *l = limits_find(k, ARBITER_SESSION, session, NULL);
+	uint32_t tier, key;
+
+	if (!l)
+		return;
+	l->table = (struct limit_table){ 0 };
+	for (tier = 0; tier < ARBITER_N_TIERS; tier++)
+		for (key = 0; key < ARBITER_N_KEYS; key++)
+			write_row(k, ARBITER_SESSION, session, NULL, &l->table, LIMIT_ROW_ALL, tier,
+				  key);
+	limits_free(l);
 }
 
 /* `default` has changed: write what follows for every user. */

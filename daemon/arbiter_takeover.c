@@ -14,7 +14,7 @@
  *   - A share of before is memory of the old daemon, kept by the clients that map it. When the last
  *     member has left, nothing of it is there any more: its bytes are uncharged and it is freed.
  *   - A client that does neither (it is stopped, or cannot speak to this daemon) keeps memory that
- *     nobody manages. After the grace time its charges are dropped, with a warning: it must not keep all
+ *     nobody manages. After the grace time its session is closed, with a warning: it must not keep all
  *     others out for ever. From then on its memory is not counted; that is the price.
  *
  * Until then a charge that is refused is not refused for good: arbiter_takeover_pending() tells the
@@ -170,25 +170,19 @@ bool arbiter_takeover_session(struct arbiter_takeover *t, uint64_t session)
 }
 
 /* A session that did not come back. Return: the bytes that it was charged. */
-static uint64_t drop_session(struct arbiter_takeover *t, uint64_t session)
+static uint64_t drop_session(struct arbiter_takeover *t, uint64_t session, uint64_t now_ns)
 {
 	const struct arbiter_group group = { .kind = ARBITER_SESSION, .key = session };
 	struct arbiter_usage usage;
 	uint32_t dev, tier;
 	uint64_t bytes = 0;
-	size_t i;
 
-	for (dev = 0; dev < t->n_devices; dev++) {
-		for (tier = 0; tier < ARBITER_N_TIERS; tier++) {
-			if (arbiter_usage(t->arbiter, &group, dev, tier, &usage) < 0)
-				continue;
-			bytes += usage.usage;
-			if (usage.own)
-				arbiter_uncharge(t->arbiter, session, dev, tier, usage.own);
-		}
-	}
-	for (i = 0; i < t->n_shares; i++)
-		arbiter_share_leave(t->arbiter, t->share[i], session);
+	for (dev = 0; dev < t->n_devices; dev++)
+		for (tier = 0; tier < ARBITER_N_TIERS; tier++)
+			if (arbiter_usage(t->arbiter, &group, dev, tier, &usage) == 0)
+				bytes += usage.usage;
+	/* Later it may still come, and is adopted as if it were new. */
+	arbiter_session_close(t->arbiter, session, now_ns);
 	return bytes;
 }
 
@@ -201,7 +195,7 @@ bool arbiter_takeover_poll(struct arbiter_takeover *t, uint64_t now_ns)
 	if (!t->deadline_ns || now_ns < t->deadline_ns)
 		return false;
 	for (i = 0; i < t->n_sessions; i++) {
-		bytes = drop_session(t, t->session[i]);
+		bytes = drop_session(t, t->session[i], now_ns);
 		n += bytes > 0;
 		total += bytes;
 	}

@@ -94,7 +94,7 @@ static const char *adopt_error(int r)
 	case -EBADF:
 		return "the descriptor beside HELLO is none of " ARBITER_KMOD_PATH;
 	case -EBUSY:
-		return "this session of " ARBITER_KMOD_PATH " is in use: open it anew";
+		return "this session of " ARBITER_KMOD_PATH " is that of another connection";
 	case -ENXIO:
 		return "this session of " ARBITER_KMOD_PATH " has no residency table "
 		       "(VRAM_IOC_TABLE)";
