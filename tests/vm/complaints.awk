@@ -10,7 +10,7 @@ function stop() { left = 0 }
 	sub(/^(<[0-9]+>)?\[ *[0-9.]+\](\[ *[TC][0-9]+\])? ?/, "", text)
 }
 
-text ~ /BUG:|kernel BUG|WARNING:|Oops|KASAN|KFENCE|UBSAN|kmemleak:.*(suspected|please report)/ ||
+text ~ /BUG:|kernel BUG|WARNING:|Oops|KASAN|KFENCE|UBSAN|kmemleak:.*(suspected|unreferenced object)/ ||
 text ~ /possible (circular|recursive) locking|possible irq lock inversion|inconsistent lock state/ ||
 text ~ /suspicious RCU usage|Invalid wait context|bad unlock balance|held lock freed|lock held (when|at)/ ||
 text ~ /scheduling while atomic|sleeping function called|DEBUG_LOCKS_WARN_ON|ODEBUG: [^O]/ ||
