@@ -169,8 +169,7 @@ bool arbiter_takeover_session(struct arbiter_takeover *t, uint64_t session)
 	return true;
 }
 
-/* A session that did not come back. Return: the bytes that it was charged. */
-static uint64_t drop_session(struct arbiter_takeover *t, uint64_t session, uint64_t now_ns)
+static uint64_t held_by(const struct arbiter_takeover *t, uint64_t session)
 {
 	const struct arbiter_group group = { .kind = ARBITER_SESSION, .key = session };
 	struct arbiter_usage usage;
@@ -181,8 +180,6 @@ static uint64_t drop_session(struct arbiter_takeover *t, uint64_t session, uint6
 		for (tier = 0; tier < ARBITER_N_TIERS; tier++)
 			if (arbiter_usage(t->arbiter, &group, dev, tier, &usage) == 0)
 				bytes += usage.usage;
-	/* Later it may still come, and is adopted as if it were new. */
-	arbiter_session_close(t->arbiter, session, now_ns);
 	return bytes;
 }
 
@@ -194,11 +191,15 @@ bool arbiter_takeover_poll(struct arbiter_takeover *t, uint64_t now_ns)
 
 	if (!t->deadline_ns || now_ns < t->deadline_ns)
 		return false;
+	/* All of them first: what one leaves of a share falls to the others. */
 	for (i = 0; i < t->n_sessions; i++) {
-		bytes = drop_session(t, t->session[i], now_ns);
+		bytes = held_by(t, t->session[i]);
 		n += bytes > 0;
 		total += bytes;
 	}
+	/* Later they may still come, and are adopted as if they were new. */
+	for (i = 0; i < t->n_sessions; i++)
+		arbiter_session_close(t->arbiter, t->session[i], now_ns);
 	if (n)
 		log_warn(
 			"%zu clients of an earlier vramd have not come back (arbiter.grace): the %s "
