@@ -3,7 +3,8 @@
  * What the daemon gives up after start, and what it keeps.
  *
  * Needed for setting up only, with root's rights: the socket's directory and group, the private tmpfs for
- * huge pages (CAP_SYS_ADMIN), the resource limits (CAP_SYS_RESOURCE), the swap file's directory.
+ * huge pages and attaching to /dev/vram (CAP_SYS_ADMIN; afterwards that descriptor is the right), the
+ * resource limits (CAP_SYS_RESOURCE), the swap file's directory.
  *
  * Kept for running, and only by the system's daemon:
  *   CAP_DAC_READ_SEARCH  A client proves that it may read a model by passing a descriptor that reads it.
