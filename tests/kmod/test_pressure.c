@@ -96,14 +96,16 @@ END_TEST
 START_TEST(test_averages)
 {
 	struct vram_ioc_pressure p;
+	uint64_t begin = now_ns(), took;
 
 	state(ida, VRAM_SESSION_STALL);
 	sleep_ms(4500);
 	ck_ok(try_pressure(a, 0, 0, VRAM_KIND_SESSION, ida, &p));
+	took = now_ns() - begin;
 	state(ida, VRAM_SESSION_UNSTALL);
 	/* One or two whole periods: 18 to 34 percent, and proportionally less for the others. */
 	ck_assert_uint_ge(p.avg_centi[0][0], 1700);
-	ck_assert_uint_le(p.avg_centi[0][0], 4600);
+	ck_assert(p.avg_centi[0][0] <= 4600 || took > 6 * SECOND);
 	ck_assert_uint_ge(p.avg_centi[0][1], 300);
 	ck_assert_uint_lt(p.avg_centi[0][1], p.avg_centi[0][0]);
 	ck_assert_uint_gt(p.avg_centi[0][2], 0);
@@ -166,14 +168,20 @@ END_TEST
 /* Too little within a window is too little. */
 START_TEST(test_trigger_below_threshold)
 {
+	struct vram_ioc_pressure p;
 	int i;
 
 	ck_ok(try_trigger(a, 0, VRAM_KIND_SESSION, ida, 900000, 1000000));
 	for (i = 0; i < 6; i++) {
+		bool fired;
+
 		state(ida, VRAM_SESSION_STALL);
 		sleep_ms(20);
 		state(ida, VRAM_SESSION_UNSTALL);
-		ck_assert(!fires(a, 300));
+		fired = fires(a, 300);
+		/* On a machine that is very slow it may have been enough. */
+		ck_ok(try_pressure(a, 0, 0, VRAM_KIND_SESSION, ida, &p));
+		ck_assert(!fired || p.total_us[0] >= 900000);
 	}
 }
 END_TEST

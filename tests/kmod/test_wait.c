@@ -183,22 +183,19 @@ static void *waker(void *arg)
 /* The arbiter changes the word and wakes; whoever saw the old word never misses it. */
 START_TEST(test_no_lost_wakeup)
 {
-	uint64_t until = now_ns() + 2 * SECOND;
 	pthread_t thread;
-	unsigned int n = 0;
+	unsigned int n;
 
 	atomic_store(&stop, false);
 	ck_assert_int_eq(pthread_create(&thread, NULL, waker, NULL), 0);
-	while (now_ns() < until) {
+	for (n = 0; n < 500; n++) {
 		uint32_t seen = atomic_load((_Atomic uint32_t *)table);
 
 		/* Ten seconds mean that a wake-up was lost: the word changes all the time. */
 		ck_ok(try_wait(a, 0, seen, now_ns() + 10 * SECOND));
-		n++;
 	}
 	atomic_store(&stop, true);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert_uint_gt(n, 100);
 }
 END_TEST
 
@@ -280,10 +277,10 @@ END_TEST
 /* The deadline is a time, not a duration: signals do not put it off. */
 START_TEST(test_restart_keeps_the_deadline)
 {
-	struct vram_ioc_wait wait = wait_on(0, now_ns() + 700 * MS);
+	struct vram_ioc_wait wait = wait_on(0, now_ns() + 2 * SECOND);
 	struct waiter_report r;
 	struct waiter x;
-	uint64_t until = now_ns() + 5 * SECOND;
+	uint64_t until = now_ns() + 20 * SECOND;
 
 	waiter_start(&x, a, &wait, WAITER_RESTART);
 	waiter_asleep(&x);
@@ -318,7 +315,7 @@ START_TEST(test_killable)
 	waiter_asleep(&x);
 	kill(x.pid, SIGUSR1);
 	waiter_kill(&x);
-	wait.deadline_ns = now_ns() + 300 * MS;
+	wait.deadline_ns = now_ns() + 1500 * MS;
 	waiter_start(&x, a, &wait, WAITER_HANDLE);
 	waiter_asleep(&x);
 	kill(x.pid, SIGUSR1);
