@@ -81,6 +81,18 @@ START_TEST(clean_stop)
 }
 END_TEST
 
+/* Return: how many layers of the model are held now: all that there is room for. */
+static uint32_t hold_all(void)
+{
+	uint32_t n = 0;
+
+	while (n < LAYERS &&
+	       vram_layer_acquire(vram_model_layer(model, n), n < FIT ? FOREVER : SECOND / 5) == 0)
+		n++;
+	ck_assert_uint_ge(n, FIT);
+	return n;
+}
+
 /* Who holds pins too long is asked to release; who does, keeps the session. */
 START_TEST(revoked)
 {
@@ -88,16 +100,14 @@ START_TEST(revoked)
 	struct vram_client *other;
 	struct vram_model *wanted;
 	bool had_it = false;
-	uint32_t n = 0;
+	uint32_t n;
 
 	vram_client_set_callback(client, note, &seen);
 	vramd_signal(&d, SIGKILL);
 	d.settings[0] = "limits.pin_timeout=1s";
 	vramd_start(&d);
 	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
-	while (n < LAYERS && vram_layer_acquire(vram_model_layer(model, n), SECOND / 5) == 0)
-		n++;
-	ck_assert_uint_ge(n, FIT);
+	n = hold_all();
 	ck_assert_int_eq(vram_connect(d.socket, "other", 0, &other), 0);
 	wanted = open_model(other, vramd_make_file(&d, "wanted", MODEL_BYTES, 7));
 	/* It needs room that is pinned. */
@@ -117,6 +127,48 @@ START_TEST(revoked)
 	walk(model);
 	/* Only the daemon's end of before was a loss. */
 	ck_assert_int_eq(seen.lost, 1);
+}
+END_TEST
+
+/* Who does not listen is sent away, by a daemon that lives on; and may come again, as the same or another. */
+START_TEST(sent_away)
+{
+	struct seen seen = { 0 };
+	struct vram_client *other;
+	struct vram_model *wanted;
+	uint32_t n;
+
+	vramd_signal(&d, SIGKILL);
+	d.settings[0] = "limits.pin_timeout=2s";
+	vramd_start(&d);
+	ck_assert_int_eq(vram_client_reconnect(client, 10ll * SECOND), 0);
+	vram_client_set_callback(client, note, &seen);
+	ck_assert_int_eq(vram_connect(d.socket, "other", 0, &other), 0);
+	wanted = open_model(other, vramd_make_file(&d, "wanted", MODEL_BYTES, 7));
+	for (int round = 1; round <= 3; round++) {
+		struct vram_layer *first = vram_model_layer(wanted, 0);
+
+		n = 0;
+		while (n < LAYERS && vram_layer_acquire(vram_model_layer(model, n), SECOND) == 0)
+			n++;
+		ck_assert_uint_ge(n, FIT);
+		/* It comes to the one who waits when the other one's session has ended. */
+		ck_assert_msg(vram_layer_acquire(first, 60ll * SECOND) == 0, "%s",
+			      vram_error_text());
+		ck_assert_uint_eq(wrong_in(first), 0);
+		ck_assert_int_eq(seen.lost, round - 1);
+		for (uint32_t i = 0; i < n; i++)
+			vram_layer_release(vram_model_layer(model, i));
+		vram_layer_release(first);
+		/* Not told yet, it would touch what its table still calls resident. */
+		ck_assert_int_eq(vram_client_dispatch(client), 0);
+		walk(model);
+		ck_assert_int_eq(seen.lost, round);
+		ck_assert_int_eq(seen.back, round);
+		walk(wanted);
+	}
+	vram_model_close(wanted);
+	vram_close(other);
 }
 END_TEST
 
@@ -313,6 +365,7 @@ int main(void)
 	tc = world_case(suite, "pins");
 	tcase_add_test(tc, pins_survive);
 	tcase_add_test(tc, revoked);
+	tcase_add_test(tc, sent_away);
 	tc = world_case(suite, "lost");
 	tcase_add_test(tc, buffer_lost);
 	tcase_add_test_raise_signal(tc, buffer_lost_touch, SIGBUS);
