@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the programs say about themselves, their manual pages, the completion and the packaged
-configuration agree: each option, command, setting and default stands everywhere or nowhere."""
+"""What the programs and the module say about themselves, their manual pages, the completion and the
+packaged configuration agree: each option, command, setting and default stands everywhere or nowhere."""
 
 import os
 import re
@@ -191,6 +191,89 @@ class Vramd(unittest.TestCase):
             if name not in worked_out:
                 self.assertEqual(values[name], default, name)
         self.assertEqual(values["daemon", "socket"], "/run/vramd/vramd.sock")
+
+
+class Module(unittest.TestCase):
+    """vram(4) and docs/tracing.md against the module's source; nothing is loaded."""
+
+    def setUp(self):
+        self.page = page("vram.4")
+
+    def test_parameters(self):
+        code = source("kmod", "main.c")
+        names = re.findall(r"module_param_named\((\w+), (\w+),", code)
+        self.assertGreaterEqual(len(names), 3)
+        wanted = []
+        for name, variable in names:
+            default = re.search(rf"^unsigned int {variable} = (\d+);", code, re.M).group(1)
+            self.assertRegex(code, rf'MODULE_PARM_DESC\({name}, "[^"]*\({default}\)"\)')
+            wanted.append(f"{name} ({default})")
+        self.assertEqual(self.page["MODULE PARAMETERS"], wanted)
+
+    def test_ioctls(self):
+        defined = re.findall(r"#define\s+(VRAM_IOC_\w+)\s+_IO", source("kmod", "uapi", "vram.h"))
+        self.assertGreaterEqual(len(defined), 16)
+        self.assertEqual(self.page["IOCTLS"], defined)
+
+    def test_errors(self):
+        """What the page promises is in the ABI's manual, and the kernel's reasons are real ones."""
+        manual = source("kmod", "uapi", "vram.h").split("#ifndef", 1)[0]
+        for tag in self.page["ERRORS"]:
+            for name in tag.split(", "):
+                if name not in ("EACCES", "ENOENT", "ENXIO"):
+                    self.assertRegex(manual, rf"\b{name}\b")
+
+    def test_files(self):
+        debugfs = source("kmod", "debugfs.c")
+        made = set(re.findall(r'debugfs_create_file\("(\w+)", 0400, root', debugfs))
+        self.assertGreaterEqual(len(made), 4)
+        self.assertIn('debugfs_create_file("pressure", 0400, dir,', debugfs)
+        prefix = "/sys/kernel/debug/vram/"
+        shown = {tag.removeprefix(prefix) for tag in self.page["FILES"] if tag.startswith(prefix)}
+        self.assertEqual(shown, made | {"device/N/pressure"})
+
+    def test_states_of_the_arbiter(self):
+        names = re.search(r"state_names\[\] = \{ ([^}]*) \}", source("kmod", "debugfs.c")).group(1)
+        text = source("docs", "man", "vram.4")
+        for name in re.findall(r'"(\w+)"', names):
+            self.assertRegex(text, rf"\b{name}\b")
+
+    def test_example(self):
+        """The program in EXAMPLES is one."""
+        text = source("docs", "man", "vram.4").replace("\\-", "-").replace("\\e", "\\")
+        program = re.search(r"^(#include <fcntl.h>\n.*?^\}\n)", text, re.M | re.S).group(1)
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "linux"))
+            os.symlink(
+                os.path.join(SRC, "kmod/uapi/vram.h"), os.path.join(folder, "linux/vram.h")
+            )
+            done = subprocess.run(
+                ["cc", "-Wall", "-Wextra", "-Werror", "-I", folder, "-fsyntax-only", "-xc", "-"],
+                input=program,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_trace_points(self):
+        """docs/tracing.md has every field of every event that the tests pin, and no other."""
+        pinned = {}
+        for line in source("tests", "kmod", "trace_formats.txt").splitlines():
+            if line and not line.startswith("#"):
+                event, _, _, _, field = line.split()
+                pinned.setdefault(event, set()).add(field)
+        self.assertEqual(len(pinned), 12)
+        told = {}
+        part = re.search(r"^## The events\n(.*?)^## ", source("docs", "tracing.md"), re.M | re.S)
+        for section in re.split(r"^### ", part.group(1), flags=re.M)[1:]:
+            rows = re.findall(r"^\| ([a-z_, ]+) \| [a-z]", section, re.M)
+            fields = {name for row in rows for name in row.split(", ")} - {"field"}
+            told[tuple(section.splitlines()[0].split(", "))] = fields
+        self.assertEqual(sorted(event for events in told for event in events), sorted(pinned))
+        for events, fields in told.items():
+            self.assertEqual(fields, set().union(*(pinned[event] for event in events)), events)
 
 
 if __name__ == "__main__":
