@@ -85,9 +85,17 @@ void vram_detach(struct vram_session *s)
 
 void vram_grace_over(struct work_struct *work)
 {
+	u64 now;
+
 	guard(mutex)(&vram.lock);
-	/* Not the timer of an arbiter before the last one. */
-	if (vram.state == VRAM_ARBITER_GRACE && vram_now() >= vram.grace_end_ns)
+	if (vram.state != VRAM_ARBITER_GRACE)
+		return;
+	now = vram_now();
+	/* The timer of an arbiter before the last one; or jiffies were behind when it was set. */
+	if (now < vram.grace_end_ns)
+		mod_delayed_work(system_wq, &vram.grace_work,
+				 nsecs_to_jiffies(vram.grace_end_ns - now) + 1);
+	else
 		give_up();
 }
 
