@@ -592,7 +592,7 @@ static const struct change changes[] = {
 	BY(SHARE_READ, ADMIN, EPERM),
 	/* STATE, WAKE, OVER */
 	BAD(STATE, ARBITER, state, flags, 1, EINVAL),
-	BAD(STATE, ARBITER, state, op, 4, EINVAL),
+	BAD(STATE, ARBITER, state, op, 5, EINVAL),
 	BAD(STATE, ARBITER, state, pad, 1, EINVAL),
 	BAD(STATE, ARBITER, state, session, 1ull << 60, ENOENT),
 	BAD(STATE, ARBITER, state, session, BARE_SESSION, ENOENT),
