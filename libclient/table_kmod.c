@@ -119,10 +119,6 @@ static void note_open(struct vram_client *client, int error)
 	case ENXIO:
 	case ENODEV:
 		break;
-	case EACCES:
-	case EPERM:
-		note(client, error, "no permission for " DEVICE ": is this user in its group?");
-		break;
 	case EMFILE:
 		note(client, error,
 		     "this process has too many open files, or its user too many sessions of " DEVICE

@@ -170,7 +170,7 @@ START_TEST(not_permitted)
 	device_renew(&client);
 	ck_assert_ptr_null(client.device);
 	ck_assert_int_eq(client.device_error, kernel.open_error);
-	ck_assert_ptr_nonnull(strstr(client.device_note, "permission"));
+	ck_assert_ptr_nonnull(strstr(client.device_note, "cannot open /dev/vram"));
 	/* And once it is, no word of it is left. */
 	kernel.open_error = 0;
 	device_renew(&client);
