@@ -380,7 +380,8 @@ enum vram_session_op {
 		2, /* begins a wait that the module does not see (a page fault); nests */
 	VRAM_SESSION_UNSTALL = 3,
 	/* It is adopted no longer: its charges fall back, it leaves all shares, who waits gets
-	 * ESTALE. Its end is not told, and it may be adopted anew. */
+	 * ESTALE. Its end is not told, and it may be adopted anew.
+	 */
 	VRAM_SESSION_DROP = 4,
 };
 

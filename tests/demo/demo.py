@@ -17,7 +17,7 @@ from vram_daemon import Daemon, DaemonError, parse_size  # noqa: E402
 
 MB = 1e6
 TICK = 0.5  # seconds between two lines of the table
-PATIENCE = 240  # seconds until the clients are given up
+PATIENCE = 240  # seconds until the clients are given up, unless --patience says otherwise
 
 
 class Client:
@@ -143,17 +143,27 @@ def plain(clients):
     return answers
 
 
-def together(daemon, clients, budget):
+def status_text(daemon):
+    """What `vramctl status` prints for people."""
+    vramctl = os.path.join(daemon.build, "vramctl")
+    done = subprocess.run([vramctl, "--socket", daemon.socket, "status"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise DaemonError(f"vramctl status: exit {done.returncode}: {done.stderr.strip()}")
+    return "".join(f"  {line}\n" for line in done.stdout.splitlines())
+
+
+def together(daemon, clients, budget, patience):
     """All clients at once under vramrun. Return: answers, the table."""
     table = Table(daemon, clients, budget)
     try:
         for client in clients:
             client.start(daemon.vramrun, daemon.env)
         table.start()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while any(c.running() for c in clients):
             if time.monotonic() > deadline:
-                raise DaemonError(f"the clients did not end within {PATIENCE} s")
+                raise DaemonError(f"the clients did not end within {patience} s")
             daemon.check()
             time.sleep(0.05)
     finally:
@@ -221,6 +231,8 @@ def main():
     parser.add_argument("--tokens", type=int, default=96, help="longest answer (default: %(default)s)")
     parser.add_argument("--native", action="store_true",
                         help="llama.cpp's own programs instead of its Python wheel (tests/support/build_llama.sh)")
+    parser.add_argument("--patience", type=int, default=PATIENCE, metavar="SECONDS",
+                        help="until clients that have not ended are given up (default: %(default)s)")
     parser.add_argument("--log", action="store_true", help="print vramd's log at the end")
     args = parser.parse_args()
     budget = parse_size(args.budget)
@@ -265,9 +277,10 @@ def main():
         with Daemon(budget) as daemon:
             try:
                 start = time.monotonic()
-                got, table = together(daemon, clients, budget)
+                got, table = together(daemon, clients, budget, args.patience)
                 vram_s = time.monotonic() - start
                 status = daemon.ask("status")
+                print("\nvramctl status:\n" + status_text(daemon))
             except DaemonError:
                 print(f"vramd's log:\n{daemon.log()}")
                 raise

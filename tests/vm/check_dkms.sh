@@ -37,8 +37,8 @@ done | sort -V | tail -n 1)
 rm -rf "$work"
 mkdir -p "$work/tree" "$work/modules/$kernel" "$build/logs"
 : >"$log"
-make -s install-dkms DESTDIR="$work/root" >>"$log" 2>&1 || die "make install-dkms"
-source=$(echo "$work"/root/usr/src/vram-*)
+make -s install-dkms DESTDIR="$work/dest" >>"$log" 2>&1 || die "make install-dkms"
+source=$(echo "$work"/dest/usr/src/vram-*)
 version=${source##*-}
 # It makes itself a key to sign with where it has none.
 had_key=$(ls /var/lib/dkms/mok.key 2>/dev/null)
@@ -50,7 +50,7 @@ trap forget_key EXIT
 
 run()
 {
-	dkms "$1" vram/"$version" -k "$kernel" --dkmstree "$work/tree" --sourcetree "$work/root/usr/src" \
+	dkms "$1" vram/"$version" -k "$kernel" --dkmstree "$work/tree" --sourcetree "$work/dest/usr/src" \
 		--installtree "$work/modules" --no-depmod --kernelsourcedir "/lib/modules/$kernel/build" \
 		>>"$log" 2>&1 || die "dkms $1"
 	echo "PASS  dkms $1"
@@ -65,9 +65,9 @@ vermagic=$(modinfo -F vermagic "$module")
 [ "${vermagic%% *}" = "$kernel" ] || die "the module is for '$vermagic', not for $kernel"
 [ "$(modinfo -F version "$module")" = "$version" ] || die "the module's version is not $version"
 echo "PASS  ${module#"$work"/}: $vermagic, version $version"
-dkms status --dkmstree "$work/tree" --sourcetree "$work/root/usr/src" --installtree "$work/modules" \
+dkms status --dkmstree "$work/tree" --sourcetree "$work/dest/usr/src" --installtree "$work/modules" \
 	vram/"$version" >>"$log" 2>&1
-dkms remove vram/"$version" --all --dkmstree "$work/tree" --sourcetree "$work/root/usr/src" \
+dkms remove vram/"$version" --all --dkmstree "$work/tree" --sourcetree "$work/dest/usr/src" \
 	--installtree "$work/modules" --no-depmod >>"$log" 2>&1 || die "dkms remove"
 [ -z "$(find "$work/modules" -name 'vram.ko*')" ] || die "dkms remove leaves the module"
 echo "PASS  dkms remove"
