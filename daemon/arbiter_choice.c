@@ -2,11 +2,17 @@
 #include "daemon/arbiter_choice.h"
 
 #include <errno.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "daemon/log.h"
 
 #define NS_PER_MS 1000000ull
+/* One that was killed is the arbiter until the kernel has undone its io_uring: so often, and how long after, it is
+ * asked again. */
+#define BUSY_TRIES 75
+#define BUSY_NS	   20000000
 
 static const char *why_not(int r)
 {
@@ -25,15 +31,34 @@ static const char *why_not(int r)
 	}
 }
 
+static int attach(const struct config *config, struct arbiter **out_arbiter, pid_t *out_holder)
+{
+	const uint32_t grace_ms = (uint32_t)(config->arbiter.grace / NS_PER_MS);
+	int i, r = -EBUSY;
+
+	for (i = 0; i < BUSY_TRIES && r == -EBUSY; i++) {
+		if (i)
+			nanosleep(&(struct timespec){ .tv_nsec = BUSY_NS }, NULL);
+		r = arbiter_kmod_new(grace_ms, out_arbiter, out_holder);
+	}
+	return r;
+}
+
 int arbiter_new(const struct config *config, uint64_t now_ns, struct arbiter **out_arbiter)
 {
 	bool must = config->arbiter.use == CONFIG_ARBITER_MODULE;
 	pid_t holder = 0;
 	int r;
 
-	if (config->arbiter.use == CONFIG_ARBITER_LOCAL || (config->user && !must))
+	if (config->arbiter.use == CONFIG_ARBITER_LOCAL)
 		return err_trace(arbiter_local_new(now_ns, out_arbiter));
-	r = arbiter_kmod_new((uint32_t)(config->arbiter.grace / NS_PER_MS), out_arbiter, &holder);
+	if (config->user && !must) {
+		if (access(ARBITER_KMOD_PATH, F_OK) == 0)
+			log_info("%s is there, but this daemon is private: it is its own arbiter",
+				 ARBITER_KMOD_PATH);
+		return err_trace(arbiter_local_new(now_ns, out_arbiter));
+	}
+	r = attach(config, out_arbiter, &holder);
 	if (r == 0)
 		return 0;
 	if (r == -EBUSY) {

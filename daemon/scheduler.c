@@ -476,7 +476,9 @@ void object_free_now(struct scheduler *s, struct object *object)
 	queue_forget(&s->demands, object);
 	queue_forget(&s->pinned, object);
 	pager_forget(s->pager, object);
-	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, object->resident_bytes);
+	if (object->resident_bytes)
+		arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM,
+				       object->resident_bytes);
 	s->resident_bytes -= object->resident_bytes;
 	arbiter_share_free(s->arbiter, object->share);
 	policy_object_free(object->policy);

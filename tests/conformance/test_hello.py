@@ -9,6 +9,7 @@ import grp
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 import unittest
@@ -132,6 +133,20 @@ class Module(Hello):
         self.assertEqual((error, reply["flags"], reply["slots"], got), (0, REPLY_DEVICE, 64, []))
         client.send(STATS)
         self.assertEqual(client.receive()[2], 0)
+
+    def test_a_second_daemon_is_refused(self):
+        for use in ("auto", "module"):
+            done = subprocess.run(
+                [os.path.join(self.daemon.build, "vramd"), "--socket", self.path + "2"]
+                + ["--set", f"arbiter.use={use}", "--set", f"swap.path={self.daemon.dir}"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            self.assertEqual(done.returncode, 1, done)
+            self.assertIn(f"has an arbiter already: process {self.daemon.process.pid}", done.stderr)
+        self.assertEqual(self.daemon.ask("status")["arbiter"]["name"], "/dev/vram")
 
     def test_offered_too_early(self):
         client, fd = self.client(), self.opened(0)
