@@ -80,11 +80,12 @@ trap interrupted INT TERM
 
 wanted()
 {
-	local pattern
+	local pattern name=${1##*/}
+	name=${name%.*}
 	[ ${#patterns[@]} -gt 0 ] || return 0
 	for pattern in "${patterns[@]}"; do
 		# shellcheck disable=SC2053  # the user's pattern is a pattern
-		[[ $1 == $pattern || ${1##*/} == $pattern || ${1##*/} == "test_$pattern" ]] && return 0
+		[[ $1 == $pattern || $name == $pattern || $name == "test_$pattern" ]] && return 0
 	done
 	return 1
 }
