@@ -34,6 +34,9 @@ static void on_event(void *ctx, const struct arbiter_event *event)
 		scheduler_limits_changed(s);
 		return;
 	}
+	if (event->generation != s->arbiter->generation)
+		log_debug("session %llu of an earlier vramd (pid %d, user %u) has ended",
+			  (unsigned long long)event->session, (int)event->pid, event->uid);
 	arbiter_takeover_session(&s->takeover, event->session);
 	/* Most often its socket has ended it before. */
 	ss = session_find(s, event->session);
