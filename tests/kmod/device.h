@@ -115,13 +115,14 @@ uint64_t now_ns(void);
 void sleep_ms(unsigned int ms);
 
 /* Waits a while until a condition holds. */
-#define EVENTUALLY(condition)                                             \
-	do {                                                              \
-		uint64_t until_ = now_ns() + 20 * SECOND;                 \
-                                                                          \
-		while (!(condition) && now_ns() < until_)                 \
-			sleep_ms(5);                                      \
-		ck_assert_msg((condition) != 0, "never: %s", #condition); \
+#define EVENTUALLY(condition)                                        \
+	do {                                                         \
+		uint64_t until_ = now_ns() + 20 * SECOND;            \
+		bool holds_;                                         \
+                                                                     \
+		while (!(holds_ = (condition)) && now_ns() < until_) \
+			sleep_ms(5);                                 \
+		ck_assert_msg(holds_, "never: %s", #condition);      \
 	} while (0)
 
 #define ck_ok(call)                                                         \
