@@ -378,6 +378,7 @@ END_TEST
 START_TEST(swap_larger_than_the_disk)
 {
 	char vramd[4096], command[8192], line[512] = "";
+	bool said = false;
 	FILE *f;
 	int status;
 
@@ -388,10 +389,12 @@ START_TEST(swap_larger_than_the_disk)
 		 d.dir, vramd, d.dir);
 	f = popen(command, "r");
 	ck_assert_ptr_nonnull(f);
-	ck_assert_ptr_nonnull(fgets(line, sizeof(line), f));
+	/* Where the kernel module is loaded it says first why it does not use that. */
+	while (fgets(line, sizeof(line), f) && !said)
+		said = strstr(line, "swap.size: cannot set ");
 	status = pclose(f);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-	ck_assert_ptr_nonnull(strstr(line, "swap.size: cannot set "));
+	ck_assert(said);
 }
 END_TEST
 
