@@ -220,6 +220,13 @@ static void call(int fd, int other)
 	if (below(64) == 0)
 		for (size_t i = 0; i < sizeof(arg) / sizeof(arg[0]); i++)
 			arg[i] = number();
+	/* Devices stay, and there is room for few: one name, or none that is valid. */
+	if (request == VRAM_IOC_DEVICE) {
+		char *name = (char *)arg + offsetof(struct vram_ioc_device, name);
+
+		memset(name, below(4) ? 0 : 'x', 32);
+		memcpy(name, "stress", 6);
+	}
 	/* Nobody waits for long. */
 	if (request == VRAM_IOC_WAIT && *deadline_ns > now_ns() + SECOND)
 		*deadline_ns = 0;
