@@ -7,7 +7,7 @@
 #
 #   controls  modules with one such mistake each (tests/kmod/bad): every mistake must be
 #             seen, or the rest proves nothing
-#   suite     tests/kmod and the ledger's tests
+#   suite     tests/kmod
 #   failing   tests/kmod with every allocation and copy of every call failing
 #             once (failnth.c)
 #
@@ -51,8 +51,7 @@ guest()
 }
 
 programs=()
-kmod_programs=()
-for file in "$build"/tests/unit/test_{ledger,pressure}* "$build"/tests/kmod/*; do
+for file in "$build"/tests/kmod/*; do
 	name=${file##*/}
 	{ [ -x "$file" ] && [ -e "tests/${file#"$build"/tests/}.c" ]; } || continue
 	if [ $# -gt 0 ]; then
@@ -64,7 +63,6 @@ for file in "$build"/tests/unit/test_{ledger,pressure}* "$build"/tests/kmod/*; d
 		[ -n "$wanted" ] || continue
 	fi
 	programs+=("$file")
-	[[ $file == */kmod/* ]] && kmod_programs+=("$file")
 done
 [ ${#programs[@]} -gt 0 ] || {
 	echo "there are no tests to run"
@@ -94,7 +92,7 @@ for part in $parts; do
 		build_module build kasan "$build/kmod-kasan"
 		guest failing --module "$build/kmod-kasan/vram.ko" --timeout "${VM_TIMEOUT:-5400}" \
 			--out "$build/logs/kasan-failing" --env "VRAM_BUILD=$build" \
-			-- tests/kmod/run.sh -s 10 -p "$failnth" "${kmod_programs[@]}"
+			-- tests/kmod/run.sh -s 10 -p "$failnth" "${programs[@]}"
 		;;
 	*)
 		echo "no part $part: controls, suite, failing"
