@@ -18,6 +18,15 @@
 
 #define GRACE_MAX_MS 600000
 
+static void wake_everybody(int result)
+{
+	struct ledger_group *g;
+
+	for (g = vram_ledger()->root.next; g; g = g->next)
+		if (g->kind == LEDGER_SESSION)
+			vram_wake_all(vram_session_of(g), result);
+}
+
 /* vram_attach() - VRAM_IOC_ATTACH. */
 int vram_attach(struct vram_session *s, struct vram_ioc_attach *a)
 {
@@ -33,34 +42,54 @@ int vram_attach(struct vram_session *s, struct vram_ioc_attach *a)
 	vram.state = VRAM_ARBITER_ATTACHED;
 	vram.grace_ms = a->grace_ms;
 	a->generation = ++vram.generation;
+	/* What they had asked the last arbiter is forgotten. */
+	wake_everybody(-ESTALE);
 	trace_vram_arbiter_attach(s, vram.generation, vram.grace_ms);
+	return 0;
+}
+
+/* The arbiter tells of a wait that the module does not see: that it begins, or that it ends. */
+static int tell_stall(struct vram_session *s, u32 dev, bool begins)
+{
+	u64 now = vram_now();
+	int ret;
+
+	if (!begins && !s->told[dev])
+		return -EINVAL;
+	ret = stall_event(&vram.book, &vram.device_pressure[dev], s->group, dev,
+			  begins ? STALL_BEGIN : STALL_END, now);
+	if (ret)
+		return ret;
+	if (begins) {
+		if (!s->told[dev]++) {
+			s->told_since_ns[dev] = now;
+			trace_vram_stall_begin(s, dev, VRAM_NO_SLOT);
+		}
+		vram_trigger_kick();
+	} else if (!--s->told[dev]) {
+		trace_vram_stall_end(s, dev, VRAM_NO_SLOT, now - s->told_since_ns[dev]);
+	}
 	return 0;
 }
 
 /* What an arbiter told of a session ends with it; its own waits go on. */
 static void forget_told(struct vram_session *s)
 {
-	u64 now = vram_now();
 	u32 dev;
 
 	for (dev = 0; dev < vram_ledger()->n_devices; dev++) {
-		struct pressure *device = &vram.device_pressure[dev];
-
-		for (; s->told[dev]; s->told[dev]--)
-			stall_event(&vram.book, device, s->group, dev, STALL_END, now);
-		stall_event(&vram.book, device, s->group, dev, STALL_IDLE, now);
+		while (s->told[dev])
+			tell_stall(s, dev, false);
+		stall_event(&vram.book, &vram.device_pressure[dev], s->group, dev, STALL_IDLE,
+			    vram_now());
 	}
 }
 
 /* Nobody will answer any more. */
 static void give_up(void)
 {
-	struct ledger_group *g;
-
 	vram.state = VRAM_ARBITER_GONE;
-	for (g = vram_ledger()->root.next; g; g = g->next)
-		if (g->kind == LEDGER_SESSION)
-			vram_wake_all(vram_session_of(g), -EHOSTDOWN);
+	wake_everybody(-EHOSTDOWN);
 }
 
 /* vram_detach() - the arbiter's last reference has gone. */
@@ -129,8 +158,6 @@ static int adopt(struct vram_session *client, struct vram_record **record, struc
 		return -EBUSY;
 	if (!client->gone)
 		client->gone = no_free_ptr(*record);
-	if (client->adopted)
-		vram_wake_all(client, -ESTALE);
 	client->adopted = vram.generation;
 	if (a->flags & VRAM_ADOPT_RESET)
 		vram_session_reset(client);
@@ -263,39 +290,27 @@ static void drop_session(struct vram_session *client)
 /* vram_state() - VRAM_IOC_STATE. */
 int vram_state(struct vram_session *s, const struct vram_ioc_state *st)
 {
-	static const enum stall_event events[] = {
-		[VRAM_SESSION_RUN] = STALL_RUN,
-		[VRAM_SESSION_IDLE] = STALL_IDLE,
-		[VRAM_SESSION_STALL] = STALL_BEGIN,
-		[VRAM_SESSION_UNSTALL] = STALL_END,
-	};
-	bool drop = st->op == VRAM_SESSION_DROP;
 	struct vram_session *client;
-	int ret;
 
-	if (st->flags || st->pad || (!drop && st->op >= ARRAY_SIZE(events)) || (drop && st->dev))
+	if (st->flags || st->pad || st->op > VRAM_SESSION_DROP ||
+	    (st->op == VRAM_SESSION_DROP && st->dev))
 		return -EINVAL;
 	if (!vram_is_arbiter(s))
 		return -EPERM;
 	guard(mutex)(&vram.lock);
 	client = vram_client_find(st->session);
-	if (client && drop) {
+	if (!client)
+		return -ENOENT;
+	if (st->op == VRAM_SESSION_DROP) {
 		drop_session(client);
 		return 0;
 	}
-	if (!client || st->dev >= vram_ledger()->n_devices)
+	if (st->dev >= vram_ledger()->n_devices)
 		return -ENOENT;
-	if (st->op == VRAM_SESSION_UNSTALL && !client->told[st->dev])
-		return -EINVAL;
-	ret = stall_event(&vram.book, &vram.device_pressure[st->dev], client->group, st->dev,
-			  events[st->op], vram_now());
-	if (ret)
-		return ret;
-	client->told[st->dev] += st->op == VRAM_SESSION_STALL;
-	client->told[st->dev] -= st->op == VRAM_SESSION_UNSTALL;
-	if (st->op == VRAM_SESSION_STALL)
-		vram_trigger_kick();
-	return 0;
+	if (st->op == VRAM_SESSION_STALL || st->op == VRAM_SESSION_UNSTALL)
+		return tell_stall(client, st->dev, st->op == VRAM_SESSION_STALL);
+	return stall_event(&vram.book, &vram.device_pressure[st->dev], client->group, st->dev,
+			   st->op == VRAM_SESSION_RUN ? STALL_RUN : STALL_IDLE, vram_now());
 }
 
 /* vram_wake_slot() - VRAM_IOC_WAKE. */

@@ -72,6 +72,8 @@ static int charge_session(const struct vram_ioc_charge *c, struct vram_session *
 static void trace_charge(const struct vram_ioc_charge *c, const struct vram_session *s,
 			 const struct vram_session *other)
 {
+	if (c->op == VRAM_TRANSFER && c->from == c->to)
+		return;
 	if (c->op == VRAM_UNCHARGE || c->op == VRAM_TRANSFER || c->op == VRAM_GIVE)
 		trace_vram_uncharge(s, c->share, c->dev, c->from, c->bytes);
 	if (c->op == VRAM_CHARGE || c->op == VRAM_TRANSFER)

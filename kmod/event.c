@@ -139,5 +139,7 @@ __poll_t vram_event_poll(struct file *file, poll_table *pt)
 		events |= EPOLLIN | EPOLLRDNORM;
 	if (vram_trigger_take(s))
 		events |= EPOLLPRI;
+	if (s->trigger_lost)
+		events |= EPOLLERR | EPOLLPRI;
 	return events;
 }

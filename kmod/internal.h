@@ -5,7 +5,8 @@
  * LOCKS, in this order:
  *   mmap_lock (of a task in mmap())
  *   vram.lock	the ledger, all meters, adoption, triggers, events, the arbiter. No user memory
- *		is touched under it. What clients may call holds it for O(groups above them).
+ *		is touched under it. What clients may call holds it for O(groups above them), but
+ *		for the end of a session: O(members of the shares that it is in).
  *   session->lock	(spinlock) its table pointer and its list of waiters
  *   users_lock	(spinlock, user.c) the list of users
  *
@@ -35,6 +36,10 @@
 #include "kmod/stall.h"
 #include "kmod/uapi/vram.h"
 
+/* In trace points: a wait for no slot, a page fault that the arbiter told of. */
+#define VRAM_NO_SLOT	    (~0U)
+#define VRAM_SLOTS_PER_PAGE (PAGE_SIZE / VRAM_SLOT_BYTES)
+
 struct vram_user {
 	struct list_head node; /* users_lock */
 	kuid_t uid;
@@ -48,6 +53,7 @@ struct vram_table {
 	struct kref ref;
 	struct vram_user *user;
 	u32 n_slots;
+	u32 n_counted; /* of the user's slots: all that fit in its pages */
 	u32 n_pages;
 	struct page *page[];
 };
@@ -76,7 +82,9 @@ struct vram_session {
 	u64 adopted; /* the generation of the arbiter that did, 0: none has */
 	struct vram_record *gone;
 	u32 told[LEDGER_MAX_DEVICES]; /* of stall.stalls, those that the arbiter told of */
+	u64 told_since_ns[LEDGER_MAX_DEVICES];
 	bool has_trigger;
+	bool trigger_lost; /* what it watched has gone */
 	struct pressure_trigger trigger;
 	struct pressure *trigger_of;
 	struct ledger_group *trigger_group; /* NULL: a device's */

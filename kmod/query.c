@@ -61,7 +61,9 @@ int vram_info(struct vram_session *s, struct vram_ioc_info *info)
 		.arbiter_state = vram.state,
 		.n_devices = vram_ledger()->n_devices,
 		.n_slots = n_slots(s),
-		.max_slots = min_t(u32, cap > used ? cap - used : 0, VRAM_MAX_SLOTS),
+		.max_slots = min_t(u32,
+				   round_down(cap > used ? cap - used : 0, VRAM_SLOTS_PER_PAGE),
+				   VRAM_MAX_SLOTS),
 		.max_waiters = READ_ONCE(vram_max_waiters),
 	};
 	memcpy(info->comm, s->comm, sizeof(info->comm));

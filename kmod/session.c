@@ -10,6 +10,7 @@
 #include <linux/file.h>
 #include <linux/pid.h>
 #include <linux/slab.h>
+#include <linux/user_namespace.h>
 
 #include "kmod/internal.h"
 #include "kmod/trace.h"
@@ -34,17 +35,37 @@ static const char *cgroup_of_current(char *buf, size_t size)
 #endif
 }
 
-/* The path of the opener's executable. Return: likewise. */
+/*
+ * The path of the opener's executable. Return: likewise; unknown in a user namespace, where anybody
+ * can mount anything over the path of a program.
+ */
 static const char *exe_of_current(char *buf, size_t size)
 {
-	struct file *file = current->mm ? vram_exe_file(current->mm) : NULL;
+	struct file *file = NULL;
 	const char *path;
 
+	if (current->mm && current_user_ns() == &init_user_ns)
+		file = vram_exe_file(current->mm);
 	if (!file)
 		return NULL;
 	path = file_path(file, buf, size);
 	fput(file);
 	return IS_ERR(path) ? NULL : path;
+}
+
+/*
+ * Whose the opener is. In a user namespace it may be any of a range of uids; they are all of the
+ * user who made the namespace, unless that was root.
+ */
+static kuid_t user_of_current(void)
+{
+	const struct user_namespace *ns = current_user_ns();
+
+	if (ns == &init_user_ns)
+		return current_uid();
+	while (ns->parent != &init_user_ns)
+		ns = ns->parent;
+	return uid_eq(ns->owner, GLOBAL_ROOT_UID) ? current_uid() : ns->owner;
 }
 
 /* The session's place in the ledger. vram.lock is held. */
@@ -88,7 +109,7 @@ int vram_session_open(struct vram_session **out_session)
 	exe_buf = kmalloc(GROUP_PATH_MAX, GFP_KERNEL_ACCOUNT);
 	if (!s || !cgroup_buf || !exe_buf)
 		goto err_free;
-	s->uid = current_uid();
+	s->uid = user_of_current();
 	s->gid = current_gid();
 	s->user = vram_user_get(s->uid);
 	if (!s->user)
@@ -188,6 +209,16 @@ struct vram_session *vram_client_find(u64 id)
 	return s && s->adopted ? s : NULL;
 }
 
+static void reset_own(struct vram_session *s, u32 dev, u32 tier)
+{
+	u64 own = s->group->row[dev]->tier[tier].own;
+
+	if (vram_ledger()->device[dev].home[tier] != dev || !own)
+		return;
+	ledger_uncharge(vram_ledger(), s->group, dev, tier, own);
+	trace_vram_uncharge(s, VRAM_NO_SHARE, dev, tier, own);
+}
+
 /* vram_session_reset() - its own charges fall back and it leaves all shares. */
 void vram_session_reset(struct vram_session *s)
 {
@@ -200,7 +231,5 @@ void vram_session_reset(struct vram_session *s)
 			break;
 	for (dev = 0; dev < l->n_devices; dev++)
 		for (tier = 0; tier < LEDGER_N_TIERS; tier++)
-			if (l->device[dev].home[tier] == dev)
-				ledger_uncharge(l, s->group, dev, tier,
-						s->group->row[dev]->tier[tier].own);
+			reset_own(s, dev, tier);
 }

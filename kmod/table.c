@@ -29,7 +29,7 @@ static void table_free(struct vram_table *t)
 
 	for (i = 0; i < t->n_pages && t->page[i]; i++)
 		__free_page(t->page[i]);
-	atomic_sub(t->n_slots, &t->user->n_slots);
+	atomic_sub(t->n_counted, &t->user->n_slots);
 	vram_user_put(t->user);
 	kvfree(t);
 }
@@ -62,22 +62,25 @@ struct vram_table *vram_table_get(struct vram_session *s)
 int vram_table_new(struct vram_session *s, u32 n_slots)
 {
 	struct vram_table *t, *old;
-	u32 n_pages, i;
+	u32 n_pages, n_counted, i;
 
 	BUILD_BUG_ON(VRAM_MAX_SLOTS * VRAM_SLOT_BYTES > 1UL << TABLE_SPAN_SHIFT);
 	if (!n_slots || n_slots > VRAM_MAX_SLOTS)
 		return -EINVAL;
-	if (!vram_user_take(&s->user->n_slots, n_slots, READ_ONCE(vram_max_slots)))
+	/* It is pages that a user could pile up. */
+	n_pages = DIV_ROUND_UP(n_slots, VRAM_SLOTS_PER_PAGE);
+	n_counted = n_pages * VRAM_SLOTS_PER_PAGE;
+	if (!vram_user_take(&s->user->n_slots, n_counted, READ_ONCE(vram_max_slots)))
 		return -EDQUOT;
-	n_pages = DIV_ROUND_UP(n_slots * VRAM_SLOT_BYTES, PAGE_SIZE);
 	t = kvzalloc(struct_size(t, page, n_pages), TABLE_GFP);
 	if (!t) {
-		atomic_sub(n_slots, &s->user->n_slots);
+		atomic_sub(n_counted, &s->user->n_slots);
 		return -ENOMEM;
 	}
 	kref_init(&t->ref);
 	t->user = vram_user_ref(s->user);
 	t->n_slots = n_slots;
+	t->n_counted = n_counted;
 	t->n_pages = n_pages;
 	for (i = 0; i < n_pages; i++) {
 		if (!fatal_signal_pending(current))

@@ -2,7 +2,8 @@
 /*
  * Trace points. They are an interface: docs/tracing.md describes every field, tests/kmod pins the
  * formats. Fields have fixed sizes; ids are those of the ABI (uapi/vram.h); pids are of the
- * initial namespace. A session that is not known is 0, with pid 0 and an empty comm.
+ * initial namespace. A session that is not known is 0, with pid 0 and an empty comm. A stall that
+ * the arbiter tells of has no slot (-1).
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM vram

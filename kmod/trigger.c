@@ -9,6 +9,9 @@
 
 #include "kmod/internal.h"
 
+/* No evaluation is later than this, whatever else is due: a tenth of the smallest window. */
+#define TICK_MAX_NS (PRESSURE_WINDOW_MIN_US * NSEC_PER_USEC / 10)
+
 /*
  * vram_may_read() - may the owner of this descriptor see the numbers of a group?
  *
@@ -92,7 +95,7 @@ int vram_trigger(struct vram_session *s, const struct vram_ioc_trigger *t)
 	ret = meter_of(s, t->flags, t->dev, &t->group, &meter, &g);
 	if (ret)
 		return ret;
-	if (s->has_trigger)
+	if (s->has_trigger || s->trigger_lost)
 		return -EBUSY;
 	ret = pressure_trigger_add(meter, &s->trigger,
 				   t->flags & VRAM_PRESSURE_FULL ? PRESSURE_FULL : PRESSURE_SOME,
@@ -141,8 +144,11 @@ void vram_trigger_drop_group(struct ledger_group *g)
 	struct vram_session *s, *next;
 
 	list_for_each_entry_safe(s, next, &vram.triggers, trigger_node)
-		if (s->trigger_group == g)
+		if (s->trigger_group == g) {
 			vram_trigger_drop(s);
+			s->trigger_lost = true;
+			wake_up_poll(&s->poll_wait, EPOLLERR | EPOLLPRI);
+		}
 }
 
 /* vram_trigger_kick() - something stalls, or a trigger is new: evaluate. */
@@ -155,16 +161,22 @@ void vram_trigger_kick(void)
 
 void vram_trigger_tick(struct work_struct *work)
 {
-	u64 now = vram_now(), next = VRAM_U64_MAX;
+	u64 now, next = VRAM_U64_MAX;
 	struct vram_session *s;
 
 	guard(mutex)(&vram.lock);
-	list_for_each_entry(s, &vram.triggers, trigger_node)
-		next = vram_min(next, pressure_poll(s->trigger_of, now));
+	now = vram_now();
+	list_for_each_entry(s, &vram.triggers, trigger_node) {
+		/* Once for all triggers of a meter. */
+		if (s->trigger_of->now_ns < now)
+			pressure_poll(s->trigger_of, now);
+		next = vram_min(next, s->trigger_of->poll_next_ns);
+	}
 	list_for_each_entry(s, &vram.triggers, trigger_node)
 		if (s->trigger.event)
 			wake_up_poll(&s->poll_wait, EPOLLPRI);
-	if (next != VRAM_U64_MAX)
-		schedule_delayed_work(&vram.trigger_work,
-				      nsecs_to_jiffies(next > now ? next - now : 0) + 1);
+	if (next == VRAM_U64_MAX)
+		return;
+	next = next > now ? vram_min(next - now, TICK_MAX_NS) : 0;
+	schedule_delayed_work(&vram.trigger_work, nsecs_to_jiffies(next) + 1);
 }

@@ -61,7 +61,8 @@ static int sleep_until(const struct waiter *w, u64 deadline_ns, bool killable)
 	int ret = 0;
 
 	for (;;) {
-		set_current_state(killable ? TASK_KILLABLE : TASK_INTERRUPTIBLE);
+		/* A wait for the arbiter must not keep the machine from suspending. */
+		set_current_state(killable ? TASK_KILLABLE | TASK_FREEZABLE : TASK_INTERRUPTIBLE);
 		if (READ_ONCE(w->woken))
 			break;
 		ret = -ERESTARTSYS;
@@ -83,7 +84,10 @@ static int check_session(const struct vram_session *s, u32 dev)
 		return -ENOENT;
 	if (!s->adopted)
 		return -ENOTCONN;
-	return vram.state == VRAM_ARBITER_GONE ? -EHOSTDOWN : 0;
+	if (vram.state == VRAM_ARBITER_GONE)
+		return -EHOSTDOWN;
+	/* The next arbiter is there, and knows nothing of what this session waits for. */
+	return vram.arbiter && s->adopted != vram.generation ? -ESTALE : 0;
 }
 
 /* Enter list and meters, sleep, leave both. */

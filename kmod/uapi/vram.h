@@ -25,6 +25,10 @@
  * only max is enforced here. A number of bytes is below 2^63. Use stays where it is when max is
  * lowered below it.
  *
+ * Whose a session is: the opener's uid; in a user namespace that a user has made, that user's, for
+ * all the uids that he has there are his. An opener in a user namespace has no EXE group: there
+ * anybody may mount anything over the path of a program.
+ *
  * A group is named by kind and key. USER: the uid (in the initial user namespace). SESSION: the
  * session's id, from 1 up, never used twice. CGROUP and EXE: a number that the module gives; the
  * path is the group's name. ROOT: 0. A group exists while a session is below it, a limit is set
@@ -35,9 +39,10 @@
  * is. Sessions that wait go on waiting for grace_ms milliseconds, which the arbiter chose when it
  * attached; then, or at once with 0, they fail with EHOSTDOWN. The next arbiter finds devices (by
  * name), groups, limits, sessions, shares and charges as they were, and reads which of the
- * sessions that were adopted have ended. A session belongs to the arbiter that adopted it: the
- * next one adopts it anew, by a descriptor that the client sends again; its waiters then get
- * ESTALE, for what they had asked the last arbiter is forgotten.
+ * sessions that were adopted have ended. Devices stay until the module is unloaded. A session
+ * belongs to the arbiter that adopted it: the next one adopts it anew, by a descriptor that the
+ * client sends again. When an arbiter attaches, who waits gets ESTALE, for what was asked of the
+ * last one is forgotten; so does who waits before the session is adopted anew.
  *
  * TABLE. Pages of the kernel, charged to the memory cgroup of the caller, shared by client and
  * arbiter, never read by anybody else and never believed: the module compares a slot's word with
@@ -48,11 +53,12 @@
  *
  * WAITING. Like a futex: VRAM_IOC_WAIT sleeps while the word of a slot is the one expected, until
  * VRAM_IOC_WAKE or the deadline. This time is the stall of the session that pressure counts, on
- * the device that it names.
+ * the device that it names. The clock is CLOCK_MONOTONIC of the initial time namespace.
  *
  * PRESSURE. The model, the numbers and the text of the kernel's PSI, per device and per group.
  * VRAM_IOC_TRIGGER arms one trigger a descriptor; poll() then reports POLLPRI, once a window,
- * when the stall within a window has reached the threshold.
+ * when the stall within a window has reached the threshold; POLLERR when the session that it
+ * watched has ended.
  *
  * EVENTS. The arbiter reads whole struct vram_arbiter_event from its descriptor (read(), also
  * through io_uring; O_NONBLOCK and poll() work). What cannot be delivered now stays queued; an
@@ -90,7 +96,8 @@
  *   ENOTCONN    WAIT: no arbiter has adopted this session
  *   ENXIO       WAIT: no table, or no such slot; mmap: no table
  *   EHOSTDOWN   WAIT: there is no arbiter, and its grace is over
- *   ESTALE      WAIT: the session was adopted anew: ask again. GROUP: it has gone, begin anew
+ *   ESTALE      WAIT: another arbiter has attached, or the session was dropped: be adopted anew and
+ *               ask again. GROUP: it has gone, begin anew
  *   ETIMEDOUT   WAIT: the deadline has passed
  *   EINTR       WAIT: a signal came (restarted as SA_RESTART says; the deadline is absolute)
  *   E2BIG       LIMIT: a cgroup is nested deeper than 16 below the root

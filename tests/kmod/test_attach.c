@@ -262,9 +262,10 @@ START_TEST(test_deadline_within_grace)
 }
 END_TEST
 
-/* The next arbiter comes within the grace: waiters of sessions it adopts must ask anew, others go on waiting. */
+/* The next arbiter comes within the grace: nobody's waiting is remembered, and who asks anew must be adopted first. */
 START_TEST(test_readoption)
 {
+	struct vram_ioc_wait wait = { .dev = w.dev[0], .deadline_ns = FOREVER };
 	struct waiter xa, xb;
 	int a, b, any;
 
@@ -276,21 +277,21 @@ START_TEST(test_readoption)
 	waiter_asleep(&xa);
 	waiter_asleep(&xb);
 	any = arbiter_gone(VRAM_ARBITER_GRACE);
-	w.arb = arbiter_new(0);
 	ck_assert(!waiter_is_back(&xa, 100));
 	ck_assert(!waiter_is_back(&xb, 0));
 	ck_assert_uint_eq(info_of(a).flags, 0);
-	adopt(w.arb, a, 0);
+	w.arb = arbiter_new(0);
 	ck_assert_int_eq(waiter_result(&xa), -ESTALE);
-	ck_assert(!waiter_is_back(&xb, 100));
+	ck_assert_int_eq(waiter_result(&xb), -ESTALE);
+	ck_errno(try_ioctl(a, VRAM_IOC_WAIT, &wait), ESTALE);
+	adopt(w.arb, a, 0);
 	ck_assert_uint_eq(info_of(a).flags, VRAM_INFO_ADOPTED);
-	/* From now on it waits as ever. */
+	/* From now on it waits as ever; the other one does not. */
 	waiter_on(&xa, a, 2);
 	waiter_asleep(&xa);
+	ck_errno(try_ioctl(b, VRAM_IOC_WAIT, &wait), ESTALE);
 	ck_ok(try_wake(w.arb, session_of(a), 2));
 	ck_assert_int_eq(waiter_result(&xa), 0);
-	adopt(w.arb, b, 0);
-	ck_assert_int_eq(waiter_result(&xb), -ESTALE);
 	close(any);
 	close(a);
 	close(b);

@@ -187,37 +187,57 @@ START_TEST(test_slots)
 	uint32_t *p;
 	char *was;
 
-	parameter_set("max_slots", 1000);
-	ck_assert_uint_eq(info_of(a).max_slots, 1000);
-	ck_errno(try_table(a, 1001), EDQUOT);
-	ck_ok(try_table(a, 600));
-	ck_assert_uint_eq(info_of(a2).max_slots, 400);
+	parameter_set("max_slots", 1024);
+	ck_assert_uint_eq(info_of(a).max_slots, 1024);
+	ck_errno(try_table(a, 1025), EDQUOT);
+	ck_ok(try_table(a, 640));
+	ck_assert_uint_eq(info_of(a2).max_slots, 384);
 	was = snapshot(w.arb);
-	ck_errno(try_table(a2, 401), EDQUOT);
+	ck_errno(try_table(a2, 385), EDQUOT);
 	snapshot_same(w.arb, was, "a table too large");
 	free(was);
 	ck_assert_uint_eq(info_of(a2).n_slots, 0);
-	ck_ok(try_table(a2, 400));
+	ck_ok(try_table(a2, 384));
+	ck_assert_uint_eq(info_of(a2).max_slots, 0);
 	/* Another user has his own thousand. */
-	ck_assert_uint_eq(info_of(b).max_slots, 1000);
-	ck_ok(try_table(b, 1000));
+	ck_assert_uint_eq(info_of(b).max_slots, 1024);
+	ck_ok(try_table(b, 1024));
 	/* While a table is replaced there are two of them. */
-	ck_errno(try_table(a, 600), EDQUOT);
-	ck_assert_uint_eq(info_of(a).n_slots, 600);
+	ck_errno(try_table(a, 640), EDQUOT);
+	ck_assert_uint_eq(info_of(a).n_slots, 640);
 	close(a2);
-	EVENTUALLY(info_of(a).max_slots == 400);
-	ck_ok(try_table(a, 400));
-	ck_assert_uint_eq(info_of(a).max_slots, 600);
+	EVENTUALLY(info_of(a).max_slots == 384);
+	ck_ok(try_table(a, 384));
+	ck_assert_uint_eq(info_of(a).max_slots, 640);
 	/* One that is still mapped is still memory. */
-	p = table_map(a, 400, 0);
-	ck_ok(try_table(a, 100));
-	ck_assert_uint_eq(info_of(a).max_slots, 500);
+	p = table_map(a, 384, 0);
+	ck_ok(try_table(a, 128));
+	ck_assert_uint_eq(info_of(a).max_slots, 512);
 	p[0] = 1;
-	ck_assert_int_eq(munmap(p, 400 * VRAM_SLOT_BYTES), 0);
-	EVENTUALLY(info_of(a).max_slots == 900);
-	a2 = open_as(UID_A);
-	close(a2);
+	ck_assert_int_eq(munmap(p, 384 * VRAM_SLOT_BYTES), 0);
+	EVENTUALLY(info_of(a).max_slots == 896);
+	close(a);
 	close(b);
+}
+END_TEST
+
+/* What is counted is whole pages, so a table of one slot is not cheaper than its page. */
+START_TEST(test_slots_are_pages)
+{
+	uint32_t a_page = (uint32_t)sysconf(_SC_PAGESIZE) / VRAM_SLOT_BYTES;
+	int fd[5], i;
+
+	parameter_set("max_slots", 4 * a_page + a_page / 2);
+	for (i = 0; i < 5; i++)
+		fd[i] = open_as(UID_A);
+	ck_assert_uint_eq(info_of(fd[0]).max_slots, 4 * a_page);
+	for (i = 0; i < 4; i++)
+		ck_ok(try_table(fd[i], 1));
+	ck_assert_uint_eq(info_of(fd[4]).max_slots, 0);
+	ck_errno(try_table(fd[4], 1), EDQUOT);
+	ck_assert_uint_eq(info_of(fd[0]).n_slots, 1);
+	for (i = 0; i < 5; i++)
+		close(fd[i]);
 }
 END_TEST
 
@@ -227,17 +247,16 @@ START_TEST(test_slots_of_old_tables)
 	int a = open_as(UID_A), i, n = 0;
 	void *p[20];
 
-	parameter_set("max_slots", 1000);
+	parameter_set("max_slots", 1024);
 	for (i = 0; i < 20; i++) {
-		if (try_table(a, 200))
+		if (try_table(a, 192))
 			break;
-		p[n++] = table_map(a, 200, 0);
+		p[n++] = table_map(a, 192, 0);
 	}
-	ck_assert_int_ge(n, 1);
-	ck_assert_int_le(n, 5);
+	ck_assert_int_eq(n, 5);
 	for (i = 0; i < n; i++)
-		ck_assert_int_eq(munmap(p[i], 200 * VRAM_SLOT_BYTES), 0);
-	ck_ok(try_table(a, 200));
+		ck_assert_int_eq(munmap(p[i], 192 * VRAM_SLOT_BYTES), 0);
+	ck_ok(try_table(a, 192));
 	close(a);
 }
 END_TEST
@@ -288,6 +307,7 @@ int main(void)
 	tcase_add_test(tc, test_sessions);
 	tcase_add_test(tc, test_sessions_are_the_openers);
 	tcase_add_test(tc, test_slots);
+	tcase_add_test(tc, test_slots_are_pages);
 	tcase_add_test(tc, test_slots_of_old_tables);
 	tcase_add_test(tc, test_waiters);
 	if (!access(PARAMETERS, F_OK)) {

@@ -267,11 +267,11 @@ START_TEST(test_parameters)
 {
 	int fd[3], i;
 
-	reload("max_sessions=2 max_slots=77 max_waiters=5");
+	reload("max_sessions=2 max_slots=150 max_waiters=5");
 	for (i = 0; i < 2; i++)
 		fd[i] = device_open();
 	ck_errno(try_open(O_RDWR), EMFILE);
-	ck_assert_uint_eq(info_of(fd[0]).max_slots, 77);
+	ck_assert_uint_eq(info_of(fd[0]).max_slots, 128);
 	ck_assert_uint_eq(info_of(fd[0]).max_waiters, 5);
 	for (i = 0; i < 2; i++)
 		close(fd[i]);

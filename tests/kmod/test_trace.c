@@ -220,7 +220,8 @@ START_TEST(test_charges)
 	ck_ok(try_op(VRAM_CHARGE, 0, share, 0, 0, 4096, 0, 0));
 	ck_ok(try_op(VRAM_CHARGE, idb, share, 0, 0, 4096, 0, 0));
 	ck_ok(try_op(VRAM_UNCHARGE, 0, share, 0, 0, 8192, VRAM_CHARGE_EVICT, idb));
-	/* What fails is not a charge. */
+	/* What moves nothing, or fails, is not told. */
+	ck_ok(try_op(VRAM_TRANSFER, ida, VRAM_NO_SHARE, 0, 0, 10, 0, 0));
 	ck_errno(try_op(VRAM_UNCHARGE, ida, VRAM_NO_SHARE, 0, 0, GIB, 0, 0), EINVAL);
 	end();
 
@@ -355,6 +356,38 @@ START_TEST(test_stall)
 }
 END_TEST
 
+/* A page fault that the arbiter tells of; two of them are one wait. */
+START_TEST(test_told_stall)
+{
+	int a = client_new(UID_A, 4), pid = info_of(a).pid;
+	uint64_t id = session_of(a), before;
+	unsigned long long stall_ns = 0;
+	char head[128];
+
+	begin();
+	before = now_ns();
+	ck_ok(try_state(w.arb, id, w.dev[0], VRAM_SESSION_STALL));
+	ck_ok(try_state(w.arb, id, w.dev[0], VRAM_SESSION_STALL));
+	ck_ok(try_state(w.arb, id, w.dev[0], VRAM_SESSION_UNSTALL));
+	sleep_ms(50);
+	ck_ok(try_state(w.arb, id, w.dev[0], VRAM_SESSION_UNSTALL));
+	ck_errno(try_state(w.arb, id, w.dev[0], VRAM_SESSION_UNSTALL), EINVAL);
+	end();
+	next_is("vram_stall_begin: session=%" PRIu64 " dev=%u slot=-1 pid=%d comm=test_trace", id,
+		w.dev[0], pid);
+	snprintf(head, sizeof(head),
+		 "vram_stall_end: session=%" PRIu64 " dev=%u slot=-1 stall_ns=", id, w.dev[0]);
+	ck_assert_uint_lt(at, n_lines);
+	ck_assert_int_eq(strncmp(lines[at], head, strlen(head)), 0);
+	ck_assert_int_eq(sscanf(lines[at] + strlen(head), "%llu", &stall_ns), 1);
+	ck_assert_uint_ge(stall_ns, 50 * MS);
+	ck_assert_uint_le(stall_ns, now_ns() - before);
+	next_is("%s%llu pid=%d comm=test_trace", head, stall_ns, pid);
+	ck_assert_uint_eq(at, n_lines);
+	close(a);
+}
+END_TEST
+
 START_TEST(test_life)
 {
 	int a, any = device_open(), pid;
@@ -401,6 +434,7 @@ int main(void)
 	tcase_add_test(tc, test_charges);
 	tcase_add_test(tc, test_limits);
 	tcase_add_test(tc, test_stall);
+	tcase_add_test(tc, test_told_stall);
 	tcase_add_test(tc, test_life);
 	if (!access(DEVICE_PATH, F_OK) && !geteuid() && access(EVENTS, F_OK)) {
 		srunner_free(srunner_create(suite));

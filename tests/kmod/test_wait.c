@@ -6,9 +6,11 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -323,6 +325,38 @@ START_TEST(test_killable)
 }
 END_TEST
 
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* One who waits and takes no signals must not keep the machine from suspending. */
+START_TEST(test_killable_freezes)
+{
+	struct vram_ioc_wait wait = wait_on(0, FOREVER);
+	struct waiter x;
+
+	/* Freezes everybody for five seconds and goes no further. */
+	if (!write_text("/sys/power/pm_test", "freezer")) {
+		printf("not tested: this kernel has no /sys/power/pm_test\n");
+		return;
+	}
+	wait.flags = VRAM_WAIT_KILLABLE;
+	waiter_start(&x, a, &wait, 0);
+	waiter_asleep(&x);
+	ck_assert(write_text("/sys/power/state", "freeze"));
+	ck_assert(write_text("/sys/power/pm_test", "none"));
+	ck_assert(!waiter_is_back(&x, 100));
+	ck_ok(try_wake(w.arb, ida, 0));
+	ck_assert_int_eq(waiter_result(&x), 0);
+}
+END_TEST
+
 /* ---- states ------------------------------------------------------------------------- */
 
 START_TEST(test_not_adopted)
@@ -478,6 +512,7 @@ int main(void)
 	tcase_add_test(tc, test_signal_restarts);
 	tcase_add_test(tc, test_restart_keeps_the_deadline);
 	tcase_add_test(tc, test_killable);
+	tcase_add_test(tc, test_killable_freezes);
 	tcase_add_test(tc, test_not_adopted);
 	tcase_add_test(tc, test_time_is_counted);
 	tcase_add_test(tc, test_device_is_the_named_one);
