@@ -288,9 +288,10 @@ static int host_object_new(struct gpu *gpu, const char *name, uint64_t bytes, ui
 		munmap(reserve, bytes + HUGE_BYTES);
 		goto err_close;
 	}
-	/* A smaller chunk would take its neighbours' memory, too: more than is charged. */
+	/* A smaller chunk would take its neighbours' memory, too, and the last one, where it is
+	 * short, memory beyond the end: more than is charged. */
 	if (gpu->huge && chunk_bytes >= HUGE_BYTES)
-		madvise(object->addr, bytes, MADV_HUGEPAGE);
+		madvise(object->addr, bytes & ~(uint64_t)(HUGE_BYTES - 1), MADV_HUGEPAGE);
 	/* Not inherited: a child would keep the pages alive. */
 	madvise(object->addr, bytes, MADV_DONTFORK);
 	if (host->lock_pages && mlock2(object->addr, bytes, MLOCK_ONFAULT)) {

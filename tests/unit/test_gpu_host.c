@@ -470,6 +470,9 @@ START_TEST(last_chunk_may_be_short)
 	ck_assert_uint_eq(odd->map_bytes, CHUNK + 8192);
 	ck_assert_uint_eq(gpu_chunk_len(odd, 0), CHUNK);
 	ck_assert_uint_eq(gpu_chunk_len(odd, 1), 8192);
+	/* It takes no more memory than it is charged. */
+	memset(gpu_chunk_addr(odd, 1), 'x', 8192);
+	ck_assert_uint_eq(gpu_object_memory(odd), 8192);
 	odd = gpu_object_free(odd);
 	ck_assert_int_eq(gpu_object_new(gpu, "none", 0, CHUNK, true, &odd), -EINVAL);
 	ck_assert_ptr_null(odd);
