@@ -228,6 +228,8 @@ def main():
     parser.add_argument("--plain", action="store_true", help="only the runs without vram, twice, compared")
     parser.add_argument("--budget", default="128M", help="of the device (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every client answers (default: %(default)s)")
+    parser.add_argument("--searches", type=int, metavar="ROUNDS",
+                        help="times that the embedding client ranks its sentences (default: six a round)")
     parser.add_argument("--tokens", type=int, default=96, help="longest answer (default: %(default)s)")
     parser.add_argument("--native", action="store_true",
                         help="llama.cpp's own programs instead of its Python wheel (tests/support/build_llama.sh)")
@@ -240,7 +242,7 @@ def main():
     # An embedding is much cheaper than an answer: more rounds keep the third client there until the end.
     clients = [Client("chat", "SmolLM2-135M-Instruct.Q4_1.gguf", args.rounds, args),
                Client("story", "SmolLM2-135M-Instruct.Q8_0.gguf", args.rounds, args),
-               Client("search", "all-MiniLM-L6-v2.F16.gguf", 6 * args.rounds, args)]
+               Client("search", "all-MiniLM-L6-v2.F16.gguf", args.searches or 6 * args.rounds, args)]
     if not all(os.path.exists(p) for c in clients for p in (c.model, c.command[0])):
         print("demo: the engine or a model is missing: tests/support/fetch_models.sh brings them")
         return 2

@@ -112,7 +112,7 @@ unload()
 inject()
 {
 	local attribute
-	for attribute in failslab fail_page_alloc fail_usercopy; do
+	for attribute in failslab fail_page_alloc; do
 		echo 0 >/sys/kernel/debug/$attribute/verbose || return 1
 	done
 	echo N >/sys/kernel/debug/failslab/ignore-gfp-wait

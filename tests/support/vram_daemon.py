@@ -131,8 +131,17 @@ class Daemon:
 
     def memory_now(self):
         """Bytes that the daemon's memory files for weights really hold, as the kernel counts them, or None where
-        it does not let us look. This does not believe the daemon's own figures."""
-        seen, total = set(), 0
+        it does not let us look, or where they change while we do: a sum over files read one after the other
+        counts twice what moves from one to the next. This does not believe the daemon's own figures."""
+        for _ in range(3):
+            before, now = self.memory_files(), self.memory_files()
+            if before is not None and before == now:
+                return sum(now.values())
+        return None
+
+    def memory_files(self):
+        """Bytes of each of these files, by device and inode."""
+        files = {}
         folder = f"/proc/{self.process.pid}/fd"
         with open("/proc/self/mountinfo", encoding="utf-8") as f:
             mounted = {line.split()[2] for line in f}
@@ -148,9 +157,7 @@ class Daemon:
                 device = f"{os.major(st.st_dev)}:{os.minor(st.st_dev)}"
                 if device in mounted or st.st_size < 8 << 20:
                     continue
-                if (st.st_dev, st.st_ino) not in seen:
-                    seen.add((st.st_dev, st.st_ino))
-                    total += st.st_blocks * 512
+                files[st.st_dev, st.st_ino] = st.st_blocks * 512
         except OSError:
             return None
-        return total
+        return files

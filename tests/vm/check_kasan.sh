@@ -8,7 +8,7 @@
 #   controls  modules with one such mistake each (tests/kmod/bad): every mistake must be
 #             seen, or the rest proves nothing
 #   suite     tests/kmod
-#   failing   tests/kmod with every allocation and copy of every call failing
+#   failing   tests/kmod with every allocation of every call failing
 #             once (failnth.c)
 #
 # PATTERN selects programs by name. KASAN_PARTS="controls suite failing" selects parts.

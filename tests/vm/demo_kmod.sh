@@ -17,7 +17,7 @@ if [ -n "${VRAM_GUEST:-}" ]; then
 	insmod "$VRAM_KO" || exit 1
 	mkdir "$TEST_TMP/models" && cp "$build"/models/* "$TEST_TMP/models" || exit 1
 	mount --bind "$TEST_TMP/models" "$build/models" || exit 1
-	export VRAM_ARBITER=kmod
+	export VRAM_ARBITER=kmod PYTHONUNBUFFERED=1
 	tests/demo/run.sh "$@"
 	status=$?
 	rmmod vram || status=1
@@ -31,7 +31,7 @@ log=$build/logs/demo-kmod.log
 	tail -n 30 "$build/logs/kmod-build-$kernel.log"
 	exit 1
 }
-[ $# -gt 0 ] || set -- --rounds 1 --tokens 4 --patience 1200
+[ $# -gt 0 ] || set -- --rounds 1 --searches 1 --tokens 4 --patience 1500
 echo "the guest's processor is emulated: this takes a while"
 "$here/run.sh" --kernel "$kernel" --name demo --module "$build/kmod-$kernel/vram.ko" --memory 2048 \
 	--disk 2048 --timeout "${VM_TIMEOUT:-3000}" --env "VRAM_BUILD=$build" \

@@ -5,7 +5,7 @@
  * open(), ioctl() and mmap() of the device are first made with the first allocation failing, then with the
  * second, until a call meets no failure or succeeds in spite of it; that call's result is
  * the program's. So every test runs as it is, and sees if a call that failed in the middle has left anything behind.
- * A call that failed must have failed with ENOMEM (or EFAULT: copies from and to user space fail, too).
+ * A call that failed must have failed with ENOMEM, or with EFAULT where the page was missing that it copies to.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -81,8 +81,10 @@ static int disarm(int fd)
 	char text[16] = "";
 	int happened = pread(fd, text, sizeof(text) - 1, 0) > 0 && atoi(text) == 0;
 
-	if (!happened && pwrite(fd, "0", 1, 0) < 0)
+	if (!happened && pwrite(fd, "0", 1, 0) < 0) {
+		dprintf(STDERR_FILENO, "failnth: cannot end it: %s\n", strerror(errno));
 		abort();
+	}
 	close(fd);
 	return happened;
 }
