@@ -107,7 +107,7 @@ static __u64 as_client(void)
 	MUST(ioctl32(CLIENT, VRAM_IOC_USAGE, &u) == 0);
 	MUST(u.usage == 0 && u.limit[VRAM_LIMIT_MAX] == VRAM_UNLIMITED);
 	MUST(ioctl32(CLIENT, VRAM_IOC_PRESSURE, &p) == 0);
-	MUST(ioctl32(CLIENT, VRAM_IOC_INFO, (void *)0xfff00000) == E_FAULT);
+	MUST(ioctl32(CLIENT, VRAM_IOC_INFO, (void *)16) == E_FAULT);
 	MUST(ioctl32(CLIENT, _IO(VRAM_IOC_MAGIC, 0x77), &p) == E_NOTTY);
 	/* One of its own. */
 	fd = call6(NR_OPEN, (long)"/dev/vram", O_RDWR_CLOEXEC, 0, 0, 0);
