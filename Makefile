@@ -251,7 +251,8 @@ $(addprefix $(KMOD)/,$(KMOD_SRC)): $(KMOD)/%: %
 
 # For another root: DESTDIR, which the kernel calls INSTALL_MOD_PATH.
 modules_install: modules
-	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(KMOD)) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
+	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(KMOD)) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) \
+		CONFIG_MODULE_SIG_ALL= modules_install
 
 KERNEL ?= 6.1
 # The stress test of the module is longer where it is asked for.
