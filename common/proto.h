@@ -37,8 +37,10 @@
 
 /* The largest packet that either side sends; also the size of a receive buffer. */
 #define VRAM_MSG_MAX 65536u
-/* The largest number of descriptors beside one message. */
+/* The largest number of descriptors beside one message to the daemon. */
 #define VRAM_MSG_MAX_FDS 2
+/* Chunks in one CHUNKS or RECLAIMED: so many descriptors may come beside the reply of CHUNKS. */
+#define VRAM_CHUNKS_PER_MSG 16u
 
 enum vram_msg_type {
 	VRAM_MSG_HELLO = 1,
@@ -57,10 +59,15 @@ enum vram_msg_type {
 	VRAM_MSG_PASS = 14, /* no reply */
 	VRAM_MSG_STATS = 15,
 	VRAM_MSG_ADMIN = 16,
+	VRAM_MSG_DEVICE = 17,
+	VRAM_MSG_ATTACH = 18,
+	VRAM_MSG_CHUNKS = 19,
+	VRAM_MSG_RECLAIMED = 20, /* no reply */
 
 	/* events, daemon to client */
 	VRAM_MSG_REVOKE = 64,  /* release the pins of this slot soon, or the session ends */
 	VRAM_MSG_GOODBYE = 65, /* the daemon ends this session; the reason as text */
+	VRAM_MSG_RECLAIM = 66, /* let go of these chunks soon, or the process is ended */
 };
 
 #define VRAM_MSG_REPLY 0x80000000u
@@ -147,9 +154,10 @@ struct vram_msg_buffer_new {
 	char name[128];
 };
 
-/* The reply of MODEL_OPEN and BUFFER_NEW. Descriptor: the object's memory, map_bytes long. A model's is read-only:
- * map it MAP_PRIVATE; a buffer's is writable: map it MAP_SHARED. Touch no byte of the mapping before
- * MAP was answered. */
+/* The reply of MODEL_OPEN and BUFFER_NEW. Descriptor: on the host device the object's memory, map_bytes long. A model's is
+ * read-only: map it MAP_PRIVATE; a buffer's is writable: map it MAP_SHARED. Touch no byte of the mapping
+ * before MAP was answered. On a CUDA device it is the object's bindings, read-only, a uint64_t for each
+ * chunk: see CHUNKS. */
 struct vram_msg_object_reply {
 	uint32_t object;
 	uint32_t slot_base; /* of layer 0, if the object has slots */
@@ -239,6 +247,51 @@ struct vram_msg_stats_reply {
 
 /* ADMIN: a JSON object as text follows the header (no NUL, at most VRAM_MSG_MAX). Reply: one descriptor,
  * a sealed memfd with the answer as JSON text, and no body. Requests: docs/protocol.md. */
+
+/*
+ * A CUDA device. UFFD, MAP and UNMAP are refused there; instead the client attaches, reserves addresses for each
+ * object, and imports the chunks of device memory that hold its layers. A chunk has an id that is never used again. The
+ * bindings of an object say which chunk holds which part of it, 0 for none so far; what they say of a layer
+ * counts while the layer is pinned and RESIDENT. The slot's `binding` changes whenever one of the layer's does.
+ */
+
+/* DEVICE: no body. The reply, also for the host device, with zeros: */
+struct vram_msg_device_reply {
+	uint8_t uuid[16];
+	uint64_t granularity_bytes; /* of chunks: sizes of mappings are multiples of it */
+	uint32_t kind;		    /* enum vram_device_kind */
+	uint32_t pad;
+	char pci[16]; /* "0000:01:00.0" */
+};
+
+/* ATTACH: the client has a context on that device and heeds RECLAIM. Once a session. Reply without body. */
+struct vram_msg_attach {
+	uint8_t uuid[16]; /* another device's is -EXDEV */
+	uint32_t flags;	  /* 0 */
+	uint32_t pad;
+};
+
+/* CHUNKS: descriptors of chunks that are bound to objects of this session, to be imported as
+ * CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR. -ENOENT if one is not. The reply has n descriptors in the same order.
+ * RECLAIMED: the client has unmapped these everywhere and released them. */
+struct vram_msg_chunks {
+	uint32_t n;
+	uint32_t pad;
+	uint64_t ids[];
+};
+struct vram_msg_chunks_reply {
+	uint32_t n;
+	uint32_t pad;
+};
+
+/* RECLAIM: unmap these chunks everywhere, release them, and say RECLAIMED; none of them holds a pinned layer.
+ * A process that has not done so by the deadline is killed: nothing else can take the memory back. */
+struct vram_msg_reclaim {
+	uint32_t n;
+	uint32_t pad;
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+	uint64_t ids[];
+};
 
 /* REVOKE */
 struct vram_msg_revoke {

@@ -97,13 +97,20 @@ struct residency_slot {
 	_Atomic uint64_t last_use_ns; /* client: CLOCK_MONOTONIC_COARSE at the last acquire */
 	_Atomic uint32_t reported;    /* client: the marked word that was reported last */
 	uint32_t reserved0;
-	uint64_t reserved1[2];
+	/*
+	 * daemon: which device memory holds the layer, as a stamp that changes whenever a part of the layer is
+	 * bound to other memory than before. Written before RESIDENT; valid while the layer is
+	 * pinned and RESIDENT. 0 where the client has nothing to follow (the host device).
+	 */
+	_Atomic uint64_t binding;
+	uint64_t reserved1;
 };
 
 _Static_assert(sizeof(struct residency_slot) == 64, "one cache line a slot");
 _Static_assert(offsetof(struct residency_slot, acquired) == 8, "slot layout is shared");
 _Static_assert(offsetof(struct residency_slot, device_released) == 24, "slot layout is shared");
 _Static_assert(offsetof(struct residency_slot, reported) == 40, "slot layout is shared");
+_Static_assert(offsetof(struct residency_slot, binding) == 48, "slot layout is shared");
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 	       "a lock inside an atomic would not be shared between processes");
 _Static_assert(sizeof(long) == 8, "the futex system call takes a 64-bit timespec");
@@ -178,6 +185,13 @@ static inline enum residency_outcome residency_try_acquire(struct residency_slot
 	word = atomic_load_explicit(&slot->word, memory_order_seq_cst);
 	*seen = word;
 	return residency_classify(word);
+}
+
+/* The stamp of the memory that holds the layer: after OK or E_NOTIFY, while the pin is held. */
+static inline uint64_t residency_binding(struct residency_slot *slot)
+{
+	/* The load of the word that found RESIDENT synchronizes with the store after this was written. */
+	return atomic_load_explicit(&slot->binding, memory_order_relaxed);
 }
 
 /* Ends one acquire. All uses of the data by this processor are over. */
@@ -364,6 +378,7 @@ static inline void residency_init(struct residency_slot *slot, struct residency_
 	atomic_store_explicit(&slot->device_released, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->last_use_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->reported, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->binding, 0, memory_order_relaxed);
 	shadow->word = 0;
 	residency_publish(slot, shadow, RESIDENCY_ABSENT);
 }
@@ -375,6 +390,12 @@ static inline void residency_begin_load(struct residency_slot *slot,
 	assert(residency_state(shadow) == RESIDENCY_ABSENT ||
 	       residency_state(shadow) == RESIDENCY_FAILED);
 	residency_publish(slot, shadow, RESIDENCY_LOADING);
+}
+
+/* Any state but RESIDENT and EVICTING: where the data will be, before finish_load(). */
+static inline void residency_bind(struct residency_slot *slot, uint64_t binding)
+{
+	atomic_store_explicit(&slot->binding, binding, memory_order_relaxed);
 }
 
 /* LOADING: the data is complete. Waiters go on. */

@@ -48,7 +48,9 @@ static const struct config_choice arbiter_choices[] = {
 	{ NULL, 0 },
 };
 static const struct config_choice kind_choices[] = {
+	{ "auto", CONFIG_AUTO },
 	{ "host", VRAM_DEVICE_HOST },
+	{ "cuda", VRAM_DEVICE_CUDA },
 	{ NULL, 0 },
 };
 static const struct config_choice huge_choices[] = {
@@ -82,14 +84,26 @@ static const struct config_option options[] = {
 	{ "arbiter", "grace", CONFIG_DURATION, FIELD(arbiter.grace), "10s", .max = 600 * SEC,
 	  .help = "how long clients and their charges outlast a vramd that has gone; module only" },
 
-	{ "device", "kind", CONFIG_CHOICE, FIELD(device.kind), "host", .choices = kind_choices,
-	  .help = "what holds the layers" },
+	{ "device", "kind", CONFIG_CHOICE, FIELD(device.kind), "auto", .choices = kind_choices,
+	  .help = "what holds the layers: a card, by CUDA, or the host; auto: a card if there is one" },
 	{ "device", "name", CONFIG_TEXT, FIELD(device.name), "", .show = "the device's own",
 	  .max = 31, .help = "what the device is called in tables" },
-	{ "device", "budget", CONFIG_SHARE, FIELD(device.budget), "50%", .min = MIB,
-	  .max = 64 * TIB, .help = "memory for resident layers; % is of the machine's RAM" },
+	{ "device", "card", CONFIG_TEXT, FIELD(device.card), "", .show = "the first", .max = 63,
+	  .help = "which card: a number, a PCI address or a UUID as nvidia-smi shows them" },
+	{ "device", "budget", CONFIG_SHARE_AUTO, FIELD(device.budget), "auto", .min = MIB,
+	  .max = 64 * TIB,
+	  .help = "memory for resident layers; % is of the RAM; auto: half of the RAM, or the card "
+		  "but for reserve" },
 	{ "device", "host_budget", CONFIG_SHARE, FIELD(device.host_budget), "0", .max = 64 * TIB,
-	  .help = "a separate host tier behind the device; needs link" },
+	  .help = "a host tier behind the device: a card's, where 0 is a quarter of the RAM, or one "
+		  "with link" },
+	{ "device", "reserve", CONFIG_SIZE, FIELD(device.reserve), "512M", .max = TIB,
+	  .help = "memory of a card that is left to programs without vramd" },
+	{ "device", "idle", CONFIG_DURATION, FIELD(device.idle), "30s", .max = 86400 * SEC,
+	  .help = "how long memory of a card that holds nothing is kept" },
+	{ "device", "reclaim_timeout", CONFIG_DURATION, FIELD(device.reclaim_timeout), "5s",
+	  .min = SEC / 10, .max = 3600 * SEC,
+	  .help = "how long a client has to unmap a card's memory before its process is killed" },
 	{ "device", "link", CONFIG_RATE, FIELD(device.link), "0", .max = TIB, .show = "none",
 	  .help = "imitate a card behind a bus of this rate, like 16G/s" },
 	{ "device", "chunk", CONFIG_SIZE_AUTO, FIELD(device.chunk), "auto", .min = 4 * KIB,
@@ -140,6 +154,9 @@ static const struct config_option options[] = {
 	  .help = "fair: quotas by weight; bytes: move the fewest bytes over all" },
 	{ "policy", "keep", CONFIG_DURATION, FIELD(policy.keep), "60s", .max = 30 * 86400 * SEC,
 	  .help = "how long a model without users stays cached" },
+	{ "policy", "turn", CONFIG_DURATION, FIELD(policy.turn), "2s", .min = SEC / 100,
+	  .max = 3600 * SEC,
+	  .help = "how long an unmodified CUDA program keeps the card while another one waits" },
 };
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 
@@ -414,6 +431,13 @@ static int finish_swap(struct config *config, char *reason)
 	return err_trace(text_default(&config->swap.path, path));
 }
 
+uint64_t config_host_budget(const struct config *config)
+{
+	uint64_t half = config->ram_bytes / 2 / MIB * MIB;
+
+	return half > MIB ? half : MIB;
+}
+
 int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
 {
 	char limit[SIZE_TEXT_MAX];
@@ -425,14 +449,21 @@ int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
 		r = finish_swap(config, reason);
 	if (r < 0)
 		return err_trace(r);
-	if (config->device.host_budget > 0 && config->device.link == 0)
+	if (config->device.kind == VRAM_DEVICE_CUDA && config->device.link > 0)
+		return reason_set(
+			reason, -EINVAL,
+			"device.link: imitates a card on the host device; a real card has a bus");
+	if (config->device.kind == VRAM_DEVICE_HOST && config->device.budget == 0)
+		config->device.budget = config_host_budget(config);
+	if (config->device.kind == VRAM_DEVICE_HOST && config->device.host_budget > 0 &&
+	    config->device.link == 0)
 		return reason_set(reason, -EINVAL,
 				  "device.host_budget: without device.link the host is the device "
 				  "itself and has no tier of its own");
 	if (config->io.read_size > config->io.inflight)
 		return reason_set(reason, -ERANGE, "io.read_size: at most io.inflight, which is %s",
 				  size_format_exact(limit, config->io.inflight));
-	if (config->device.chunk > config->device.budget)
+	if (config->device.budget > 0 && config->device.chunk > config->device.budget)
 		return reason_set(reason, -ERANGE,
 				  "device.chunk: at most device.budget, which is %s",
 				  size_format_exact(limit, config->device.budget));

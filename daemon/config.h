@@ -43,13 +43,17 @@ struct config {
 		uint64_t grace; /* ns that clients wait for the next daemon, and it for them */
 	} arbiter;
 	struct {
-		int kind;	      /* enum vram_device_kind */
-		char *name;	      /* "": the device's own */
-		uint64_t budget;      /* bytes of the vram tier */
-		uint64_t host_budget; /* bytes of the host tier; 0: there is none */
-		uint64_t link;	      /* bytes a second; 0: no link */
-		uint64_t chunk;	      /* bytes; 0: auto */
-		int huge;	      /* CONFIG_AUTO, 0 never, 1 always */
+		int kind;		  /* CONFIG_AUTO or enum vram_device_kind */
+		char *name;		  /* "": the device's own */
+		char *card;		  /* CUDA: which; "": the first */
+		uint64_t budget;	  /* bytes of the vram tier; 0: auto */
+		uint64_t host_budget;	  /* bytes of the host tier; 0: none, or auto for a card */
+		uint64_t reserve;	  /* CUDA: bytes of the card that are never taken */
+		uint64_t idle;		  /* CUDA: ns until unused memory goes back to the driver */
+		uint64_t reclaim_timeout; /* CUDA: ns that a client has to let go of memory */
+		uint64_t link;		  /* bytes a second; 0: no link */
+		uint64_t chunk;		  /* bytes; 0: auto */
+		int huge;		  /* CONFIG_AUTO, 0 never, 1 always */
 	} device;
 	struct {
 		uint64_t inflight;  /* bytes being read at once */
@@ -76,6 +80,7 @@ struct config {
 		uint64_t prefetch; /* bytes loaded ahead for one user of a model; 0: auto */
 		int share;	   /* enum policy_share: 0 fair, 1 bytes */
 		uint64_t keep;	   /* ns that a model without users stays cached */
+		uint64_t turn;	   /* ns that an unmodified CUDA program may keep the memory */
 	} policy;
 };
 
@@ -100,6 +105,8 @@ int config_set(struct config *config, const char *section, const char *key, cons
 	       char reason[CONFIG_REASON_MAX]);
 /* Return: 0, or -errno with "FILE:LINE: what" in reason. */
 int config_read(struct config *config, const char *path, char reason[CONFIG_REASON_MAX]);
+/* What an auto budget is for the host device. */
+uint64_t config_host_budget(const struct config *config);
 /* Works out what depends on several settings and checks it. Return: as config_set(). */
 int config_finish(struct config *config, char reason[CONFIG_REASON_MAX]);
 

@@ -110,6 +110,8 @@ static const char *type_text(enum config_type type)
 		return "a size, like 512M or 16G, or auto";
 	case CONFIG_SHARE:
 		return "a size, like 512M or 16G, or a percentage of the RAM, like 50%";
+	case CONFIG_SHARE_AUTO:
+		return "a size, like 512M or 16G, a percentage of the RAM, like 50%, or auto";
 	case CONFIG_RATE:
 		return "a rate, like 16G/s, or none";
 	case CONFIG_DURATION:
@@ -129,6 +131,7 @@ static int number_parse(const struct config_option *option, const char *text, ui
 	case CONFIG_SIZE_AUTO:
 		return err_trace(size_parse(text, out_n));
 	case CONFIG_SHARE:
+	case CONFIG_SHARE_AUTO:
 		return err_trace(share_parse(text, ram_bytes, out_n));
 	case CONFIG_RATE:
 		return err_trace(size_parse_rate(text, out_n));
@@ -198,7 +201,9 @@ static int choice_parse(const struct config_choice *choices, const char *text, i
 /* The word that stands for 0 and lies outside the range. */
 static const char *zero_word(enum config_type type)
 {
-	return type == CONFIG_SIZE_AUTO ? "auto" : type == CONFIG_RATE ? "none" : NULL;
+	if (type == CONFIG_SIZE_AUTO || type == CONFIG_SHARE_AUTO)
+		return "auto";
+	return type == CONFIG_RATE ? "none" : NULL;
 }
 
 int config_value_parse(const struct config_option *option, const char *text, uint64_t ram_bytes,

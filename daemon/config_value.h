@@ -18,10 +18,11 @@ enum config_type {
 	CONFIG_CHOICE,
 	CONFIG_COUNT,
 	CONFIG_SIZE,
-	CONFIG_SIZE_AUTO, /* "auto" is 0 */
-	CONFIG_SHARE,	  /* a size, or a percentage of the RAM */
-	CONFIG_RATE,	  /* bytes a second; "none" and 0 are 0 */
-	CONFIG_DURATION,  /* ns */
+	CONFIG_SIZE_AUTO,  /* "auto" is 0 */
+	CONFIG_SHARE,	   /* a size, or a percentage of the RAM */
+	CONFIG_SHARE_AUTO, /* the same; "auto" is 0 */
+	CONFIG_RATE,	   /* bytes a second; "none" and 0 are 0 */
+	CONFIG_DURATION,   /* ns */
 };
 
 struct config_choice {

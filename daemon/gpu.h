@@ -16,13 +16,22 @@
  * pager reads files straight into gpu_chunk_addr(). Else it reads into its host tier and
  * calls gpu_copy_start(), which goes over the link and completes later.
  *
+ * Memory of a device of its own (a card) is not simply there: the pager asks for it with gpu_chunk_reserve() before
+ * it fills a chunk, may be told to come again, and the memory that a chunk gets may be other memory than the
+ * last time. Clients of such a device import it chunk by chunk (gpu_chunk_export()) and find out by the object's
+ * bindings what to import; they cannot be stopped at a touch, so opening and closing mean nothing there. It cannot be taken
+ * from a client against its will: the device asks for it (reclaim), and ends the process that does not obey.
+ *
  * Everything runs on the loop's thread. Nothing here knows of sessions, policy or limits.
  */
 #ifndef VRAM_DAEMON_GPU_H
 #define VRAM_DAEMON_GPU_H
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/list.h"
 
@@ -33,6 +42,31 @@ struct gpu_params {
 	uint64_t budget_bytes;	   /* what may be present at once; the pager keeps to it */
 	uint64_t link_bytes_per_s; /* 0: the CPU addresses the memory, no host tier needed */
 	int huge;		   /* huge pages: -1 auto, 0 never, 1 required */
+	/* A card: */
+	const char *card;	/* an ordinal, a PCI address or a UUID; "": the first */
+	uint64_t chunk_bytes;	/* 0: the device's choice */
+	uint64_t reserve_bytes; /* of its memory, never taken */
+	uint64_t idle_ns; /* memory that holds nothing goes back to the driver after so long */
+	uint64_t reclaim_timeout_ns; /* for clients to let go of memory */
+	const struct gpu_events *events;
+	void *owner;
+};
+
+/* What a device tells by itself, from the loop's thread and never from inside a call of its owner. */
+struct gpu_events {
+	/* Memory that gpu_chunk_reserve() had none of may be there now. */
+	void (*ready)(void *owner);
+	/* What may be present at once is another number than before: somebody else uses the device, or less than before. */
+	void (*budget)(void *owner, uint64_t budget_bytes);
+	/* The device is gone, or broken for this process: every call fails from now on. Copies in flight have failed. */
+	void (*lost)(void *owner, int error, const char *reason);
+};
+
+/* The process at the other end. */
+struct gpu_peer {
+	pid_t pid;
+	uid_t uid;
+	int pidfd; /* the session's, or -1 */
 };
 
 struct gpu_ops;
@@ -42,8 +76,14 @@ struct gpu {
 	uint32_t kind; /* enum vram_device_kind */
 	bool direct;   /* gpu_chunk_addr() may be read into; no copies over a link */
 	bool huge;     /* chunks are made of huge pages */
+	bool per_user; /* objects are not shared between users */
+	bool imports;  /* clients attach and import chunks; there are no faults and no mappings */
 	uint64_t budget_bytes;
 	uint64_t link_bytes_per_s;
+	uint64_t granularity_bytes; /* imports: of chunks */
+	uint32_t chunk_bytes;	    /* the size it likes best; 0: any */
+	uint8_t uuid[16];
+	char pci[16]; /* "0000:01:00.0", or "" */
 };
 
 /* An object. The first members of the backend's own struct. */
@@ -53,6 +93,8 @@ struct gpu_object {
 	uint32_t chunk_bytes;
 	uint32_t n_chunks;
 	bool writable; /* clients write to it: a buffer */
+	uid_t uid;     /* whose it is, where objects are per user */
+	void *owner;   /* the caller's */
 };
 
 /* A client process's side of the device: for the host device its userfaultfd. */
@@ -63,12 +105,15 @@ struct gpu_client_events {
 	void (*unmapped)(void *owner, struct gpu_object *object);
 	/* The channel broke or lied; the session should end. */
 	void (*failed)(void *owner, int error, const char *reason);
+	/* Ask the client to let go of these chunks; gpu_client_reclaimed() when it says that it has. */
+	void (*reclaim)(void *owner, const uint64_t *ids, uint32_t n, uint64_t deadline_ns);
 };
 struct gpu_client;
 
 enum gpu_copy_direction {
 	GPU_COPY_IN,
-	GPU_COPY_OUT
+	GPU_COPY_OUT,
+	GPU_COPY_ZERO /* no host side: the chunk becomes zero */
 };
 
 /* One copy over the link, embedded in its owner; done runs on the loop's thread. */
@@ -85,7 +130,7 @@ struct gpu_copy {
 struct gpu_ops {
 	struct gpu *(*free)(struct gpu *gpu);
 	int (*object_new)(struct gpu *gpu, const char *name, uint64_t bytes, uint32_t chunk_bytes,
-			  bool writable, struct gpu_object **out);
+			  bool writable, uid_t uid, struct gpu_object **out);
 	struct gpu_object *(*object_free)(struct gpu_object *object);
 	int (*object_client_fd)(struct gpu_object *object, int *out_fd);
 	uint64_t (*object_memory)(struct gpu_object *object);
@@ -93,8 +138,22 @@ struct gpu_ops {
 	int (*chunk_drop)(struct gpu_object *object, uint32_t first, uint32_t n);
 	void (*copy_start)(struct gpu_copy *copy);
 
-	int (*client_new)(struct gpu *gpu, int fd, const struct gpu_client_events *events,
-			  void *owner, struct gpu_client **out);
+	/* NULL where memory is simply there. */
+	int (*chunk_reserve)(struct gpu_object *object, uint32_t chunk);
+	uint64_t (*chunk_stamp)(struct gpu_object *object, uint32_t chunk);
+	bool (*chunk_rival)(struct gpu_object *object, uint32_t chunk,
+			    struct gpu_object **out_object, uint32_t *out_chunk);
+	struct gpu_object *(*chunk_holder)(struct gpu *gpu, uint64_t id);
+	int (*chunk_export)(struct gpu_client *client, uint64_t id, int *out_fd);
+	void (*client_reclaimed)(struct gpu_client *client, const uint64_t *ids, uint32_t n);
+	/* NULL: the host tier is memory like any other. */
+	void *(*host_map)(struct gpu *gpu, uint64_t bytes);
+	void (*host_touch)(struct gpu *gpu, void *addr, uint64_t bytes);
+	void (*host_unmap)(struct gpu *gpu, void *addr, uint64_t bytes);
+
+	int (*client_new)(struct gpu *gpu, int fd, const struct gpu_peer *peer,
+			  const struct gpu_client_events *events, void *owner,
+			  struct gpu_client **out);
 	struct gpu_client *(*client_free)(struct gpu_client *client);
 	int (*client_map)(struct gpu_client *client, struct gpu_object *object, uint64_t addr,
 			  uint64_t length, uint64_t offset);
@@ -109,17 +168,24 @@ struct gpu_ops {
 
 /* The host device (gpu_host.c). Return: 0 or -errno with the reason logged. */
 int gpu_host_new(struct gpu **out, struct loop *loop, const struct gpu_params *params);
+/*
+ * A card, by CUDA (gpu_cuda.c). budget_bytes: 0 for all of it but the reserve. Return: 0; -ENOENT if there is no driver
+ * or no card, -errno for one that cannot be used; with a reason in one line.
+ */
+int gpu_cuda_new(struct gpu **out, struct loop *loop, const struct gpu_params *params, char *reason,
+		 size_t reason_size);
 
 static inline struct gpu *gpu_free(struct gpu *gpu)
 {
 	return gpu ? gpu->ops->free(gpu) : NULL;
 }
 
-/* gpu_object_new() - map_bytes is bytes rounded up to pages. Return: 0 or -errno. */
+/* gpu_object_new() - map_bytes is bytes rounded up to pages, or to the granularity. Return: 0 or -errno. */
 static inline int gpu_object_new(struct gpu *gpu, const char *name, uint64_t bytes,
-				 uint32_t chunk_bytes, bool writable, struct gpu_object **out)
+				 uint32_t chunk_bytes, bool writable, uid_t uid,
+				 struct gpu_object **out)
 {
-	return gpu->ops->object_new(gpu, name, bytes, chunk_bytes, writable, out);
+	return gpu->ops->object_new(gpu, name, bytes, chunk_bytes, writable, uid, out);
 }
 
 /* No client may have a mapping any more (client_forget or client_free first). */
@@ -128,7 +194,8 @@ static inline struct gpu_object *gpu_object_free(struct gpu_object *object)
 	return object ? object->gpu->ops->object_free(object) : NULL;
 }
 
-/* A new descriptor, the caller's, for the client to map: read-only unless the object is writable. */
+/* A new descriptor, the caller's, for the client to map: the memory, read-only unless the object is writable; or the
+ * bindings. */
 static inline int gpu_object_client_fd(struct gpu_object *object, int *out_fd)
 {
 	return object->gpu->ops->object_client_fd(object, out_fd);
@@ -159,6 +226,50 @@ static inline void *gpu_chunk_addr(struct gpu_object *object, uint32_t chunk)
 	return object->gpu->ops->chunk_addr(object, chunk);
 }
 
+/*
+ * Memory for a chunk that is absent: it is the chunk's until gpu_chunk_drop(), and holds anything of the same user. Return: 0;
+ * -EAGAIN (later: `ready` comes, or come again); -ENOMEM (there is none: `budget` comes); -ENODEV.
+ */
+static inline int gpu_chunk_reserve(struct gpu_object *object, uint32_t chunk)
+{
+	return object->gpu->ops->chunk_reserve ? object->gpu->ops->chunk_reserve(object, chunk) : 0;
+}
+
+/* A number that is another one, and larger, whenever the chunk got other memory than it had before. 0: nobody needs to know. */
+static inline uint64_t gpu_chunk_stamp(struct gpu_object *object, uint32_t chunk)
+{
+	return object->gpu->ops->chunk_stamp ? object->gpu->ops->chunk_stamp(object, chunk) : 0;
+}
+
+/* Which chunk has the memory that this absent one had last: clients would have to map nothing if that went. */
+static inline bool gpu_chunk_rival(struct gpu_object *object, uint32_t chunk,
+				   struct gpu_object **out_object, uint32_t *out_chunk)
+{
+	const struct gpu_ops *ops = object->gpu->ops;
+
+	return ops->chunk_rival && ops->chunk_rival(object, chunk, out_object, out_chunk);
+}
+
+/* The object that the memory of this id is bound to; NULL: none, or no such id. */
+static inline struct gpu_object *gpu_chunk_holder(struct gpu *gpu, uint64_t id)
+{
+	return gpu->ops->chunk_holder ? gpu->ops->chunk_holder(gpu, id) : NULL;
+}
+
+/* A new descriptor, the caller's, of memory that is bound; remembered until gpu_client_reclaimed(). Return: 0 or -errno. */
+static inline int gpu_chunk_export(struct gpu *gpu, struct gpu_client *client, uint64_t id,
+				   int *out_fd)
+{
+	return gpu->ops->chunk_export ? gpu->ops->chunk_export(client, id, out_fd) : -EOPNOTSUPP;
+}
+
+static inline void gpu_client_reclaimed(struct gpu *gpu, struct gpu_client *client,
+					const uint64_t *ids, uint32_t n)
+{
+	if (gpu->ops->client_reclaimed)
+		gpu->ops->client_reclaimed(client, ids, n);
+}
+
 /* Gives the memory of n chunks back; they must be closed in every mapping. Return: 0 or -errno. */
 static inline int gpu_chunk_drop(struct gpu_object *object, uint32_t first, uint32_t n)
 {
@@ -172,13 +283,14 @@ static inline void gpu_copy_start(struct gpu_copy *copy)
 }
 
 /*
- * gpu_client_new() - fd is a received descriptor, taken on success and on failure. Return: 0, -EINVAL if the
+ * gpu_client_new() - fd is a received descriptor, taken on success and on failure; -1 where clients import. Return: 0, -EINVAL if the
  * descriptor is not what the device needs, or -errno.
  */
-static inline int gpu_client_new(struct gpu *gpu, int fd, const struct gpu_client_events *events,
-				 void *owner, struct gpu_client **out)
+static inline int gpu_client_new(struct gpu *gpu, int fd, const struct gpu_peer *peer,
+				 const struct gpu_client_events *events, void *owner,
+				 struct gpu_client **out)
 {
-	return gpu->ops->client_new(gpu, fd, events, owner, out);
+	return gpu->ops->client_new(gpu, fd, peer, events, owner, out);
 }
 
 /* The process is gone or leaves: forget its mappings, touch nothing of it. The events stop. */
@@ -192,20 +304,24 @@ static inline struct gpu_client *gpu_client_free(struct gpu *gpu, struct gpu_cli
 static inline int gpu_client_map(struct gpu_client *client, struct gpu_object *object,
 				 uint64_t addr, uint64_t length, uint64_t offset)
 {
-	return object->gpu->ops->client_map(client, object, addr, length, offset);
+	return object->gpu->ops->client_map ?
+		       object->gpu->ops->client_map(client, object, addr, length, offset) :
+		       -EOPNOTSUPP;
 }
 
 /* Forgets the mappings in the range; no event. */
 static inline void gpu_client_unmap(struct gpu_client *client, struct gpu_object *object,
 				    uint64_t addr, uint64_t length)
 {
-	object->gpu->ops->client_unmap(client, object, addr, length);
+	if (object->gpu->ops->client_unmap)
+		object->gpu->ops->client_unmap(client, object, addr, length);
 }
 
 /* Opens every chunk and forgets all mappings of the object. No event. */
 static inline void gpu_client_forget(struct gpu_client *client, struct gpu_object *object)
 {
-	object->gpu->ops->client_forget(client, object);
+	if (object->gpu->ops->client_forget)
+		object->gpu->ops->client_forget(client, object);
 }
 
 /* In all the client's mappings of the object. Opening wakes the threads that wait. Errors of a client
@@ -214,13 +330,17 @@ static inline void gpu_client_forget(struct gpu_client *client, struct gpu_objec
 static inline int gpu_client_open(struct gpu_client *client, struct gpu_object *object,
 				  uint32_t first, uint32_t n)
 {
-	return object->gpu->ops->client_open(client, object, first, n);
+	return object->gpu->ops->client_open ?
+		       object->gpu->ops->client_open(client, object, first, n) :
+		       0;
 }
 
 static inline int gpu_client_close(struct gpu_client *client, struct gpu_object *object,
 				   uint32_t first, uint32_t n)
 {
-	return object->gpu->ops->client_close(client, object, first, n);
+	return object->gpu->ops->client_close ?
+		       object->gpu->ops->client_close(client, object, first, n) :
+		       0;
 }
 
 #endif

@@ -234,7 +234,7 @@ static int choose_memory(struct gpu_host *host, int huge)
 }
 
 static int host_object_new(struct gpu *gpu, const char *name, uint64_t bytes, uint32_t chunk_bytes,
-			   bool writable, struct gpu_object **out)
+			   bool writable, uid_t uid, struct gpu_object **out)
 {
 	struct gpu_host *host = (struct gpu_host *)gpu;
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -258,6 +258,7 @@ static int host_object_new(struct gpu *gpu, const char *name, uint64_t bytes, ui
 		.chunk_bytes = chunk_bytes,
 		.n_chunks = (uint32_t)n_chunks,
 		.writable = writable,
+		.uid = uid,
 	};
 	list_init(&object->maps);
 	if (host->tmpfs_fd >= 0)
@@ -432,9 +433,11 @@ static struct gpu *host_free(struct gpu *gpu)
 	return NULL;
 }
 
-static int host_client_new_here(struct gpu *gpu, int fd, const struct gpu_client_events *events,
-				void *owner, struct gpu_client **out)
+static int host_client_new_here(struct gpu *gpu, int fd, const struct gpu_peer *peer,
+				const struct gpu_client_events *events, void *owner,
+				struct gpu_client **out)
 {
+	(void)peer;
 	return host_client_new(((struct gpu_host *)gpu)->loop, fd, events, owner, out);
 }
 

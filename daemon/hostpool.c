@@ -16,6 +16,7 @@ struct slot {
 };
 
 struct hostpool {
+	struct gpu *gpu; /* whose the memory is; NULL: our own */
 	char *reserve;
 	uint64_t reserve_bytes;
 	char *addr;
@@ -27,30 +28,46 @@ struct hostpool {
 	struct slot slots[];
 };
 
-int hostpool_new(struct hostpool **out, uint64_t bytes, uint32_t slot_bytes, bool huge)
+/* Memory for the slots, at an address that huge pages like. */
+static int reserve(struct hostpool *pool, uint64_t bytes, bool huge)
+{
+	if (pool->gpu) {
+		pool->addr = pool->gpu->ops->host_map(pool->gpu, bytes);
+		return pool->addr ? 0 : -ENOMEM;
+	}
+	pool->reserve_bytes = bytes + HUGE_BYTES;
+	pool->reserve = mmap(NULL, pool->reserve_bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool->reserve == MAP_FAILED)
+		return -ENOMEM;
+	pool->addr = (char *)(((uintptr_t)pool->reserve + HUGE_BYTES - 1) &
+			      ~(uintptr_t)(HUGE_BYTES - 1));
+	if (huge)
+		madvise(pool->addr, bytes, MADV_HUGEPAGE);
+	madvise(pool->addr, bytes, MADV_DONTFORK);
+	return 0;
+}
+
+int hostpool_new(struct hostpool **out, struct gpu *gpu, uint64_t bytes, uint32_t slot_bytes,
+		 bool huge)
 {
 	uint64_t n = bytes / slot_bytes;
 	struct hostpool *pool;
+	int r;
 
 	if (n == 0 || n > UINT32_MAX / 2)
 		return -EINVAL;
 	pool = calloc(1, sizeof(*pool) + n * sizeof(pool->slots[0]));
 	if (!pool)
 		return -ENOMEM;
+	pool->gpu = gpu && gpu->ops->host_map ? gpu : NULL;
 	pool->slot_bytes = slot_bytes;
 	pool->n_slots = (uint32_t)n;
-	pool->reserve_bytes = n * slot_bytes + HUGE_BYTES;
-	pool->reserve = mmap(NULL, pool->reserve_bytes, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool->reserve == MAP_FAILED) {
+	r = reserve(pool, n * slot_bytes, huge);
+	if (r < 0) {
 		free(pool);
-		return -ENOMEM;
+		return r;
 	}
-	pool->addr = (char *)(((uintptr_t)pool->reserve + HUGE_BYTES - 1) &
-			      ~(uintptr_t)(HUGE_BYTES - 1));
-	if (huge)
-		madvise(pool->addr, n * slot_bytes, MADV_HUGEPAGE);
-	madvise(pool->addr, n * slot_bytes, MADV_DONTFORK);
 	for (int i = 0; i < HOST_SLOT_N_STATES; i++)
 		list_init(&pool->lists[i]);
 	for (uint32_t i = 0; i < pool->n_slots; i++)
@@ -64,7 +81,11 @@ struct hostpool *hostpool_free(struct hostpool *pool)
 {
 	if (!pool)
 		return NULL;
-	munmap(pool->reserve, pool->reserve_bytes);
+	if (pool->gpu)
+		pool->gpu->ops->host_unmap(pool->gpu, pool->addr,
+					   (uint64_t)pool->n_slots * pool->slot_bytes);
+	else
+		munmap(pool->reserve, pool->reserve_bytes);
 	free(pool);
 	return NULL;
 }
@@ -124,6 +145,10 @@ int64_t hostpool_get(struct hostpool *pool, struct object *object, uint32_t chun
 	slot->object = object;
 	slot->chunk = chunk;
 	hostpool_set_state(pool, (uint32_t)(slot - pool->slots), HOST_SLOT_BUSY);
+	if (pool->gpu)
+		pool->gpu->ops->host_touch(pool->gpu,
+					   hostpool_addr(pool, (uint32_t)(slot - pool->slots)),
+					   pool->slot_bytes);
 	object->chunks[chunk].host_slot = (uint32_t)(slot - pool->slots) + 1;
 	return slot - pool->slots;
 }
@@ -146,7 +171,12 @@ void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_sta
 	pool->counts[s->state]--;
 	pool->counts[state]++;
 	s->state = state;
-	list_move_tail(&s->node, &pool->lists[state]);
+	list_del(&s->node);
+	/* What was used before is used again first: memory that nobody has touched yet costs more. */
+	if (state == HOST_SLOT_FREE)
+		list_add(&s->node, &pool->lists[state]);
+	else
+		list_add_tail(&s->node, &pool->lists[state]);
 }
 
 enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot)

@@ -32,7 +32,9 @@ enum host_slot_state {
 
 struct hostpool;
 
-int hostpool_new(struct hostpool **out, uint64_t bytes, uint32_t slot_bytes, bool huge);
+/* gpu: whose copies the slots are for, if its backend wants to provide the memory; or NULL. Return: 0, -EINVAL, -ENOMEM. */
+int hostpool_new(struct hostpool **out, struct gpu *gpu, uint64_t bytes, uint32_t slot_bytes,
+		 bool huge);
 struct hostpool *hostpool_free(struct hostpool *pool);
 uint32_t hostpool_n_slots(const struct hostpool *pool);
 uint32_t hostpool_slot_bytes(const struct hostpool *pool);

@@ -338,6 +338,27 @@ void layer_unhold(struct layer *layer)
 	hold_layer(layer, UINT32_MAX); /* minus one, modulo 2^32 */
 }
 
+/* When any of the layer's chunks was bound to other memory last. */
+static uint64_t layer_stamp(const struct layer *layer)
+{
+	struct gpu_object *mem = layer->use->object->mem;
+	uint64_t newest = 0;
+
+	if (!mem->gpu->imports)
+		return 0;
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &layer->use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++) {
+			uint64_t stamp = gpu_chunk_stamp(mem, c);
+
+			if (stamp > newest)
+				newest = stamp;
+		}
+	}
+	return newest;
+}
+
 void layer_make_resident(struct layer *layer)
 {
 	struct residency_slot *slot = layer_residency(layer);
@@ -353,6 +374,7 @@ void layer_make_resident(struct layer *layer)
 	default:
 		return;
 	}
+	residency_bind(slot, layer_stamp(layer));
 	residency_finish_load(slot, &layer->shadow, layer->use->waker);
 }
 

@@ -107,6 +107,7 @@ struct object {
 	struct list_node node; /* scheduler.objects */
 	enum policy_kind kind;
 	char name[128];
+	uid_t uid; /* of who made it; whose it is, where the device has objects per user */
 	uint64_t size_bytes;
 	struct gpu_object *mem;
 	struct store_file *file; /* NULL: a buffer */

@@ -282,7 +282,7 @@ static void copy_done(struct gpu_copy *copy, int res)
 	struct transfer *t = list_entry(copy, struct transfer, copy);
 	struct pager *pager = t->pager;
 
-	if (res == 0 && t->kind == TRANSFER_LOAD)
+	if (res == 0 && t->kind == TRANSFER_LOAD && copy->direction == GPU_COPY_IN)
 		pager->stats.link_in_bytes += copy->len;
 	if (res == 0 && t->kind == TRANSFER_EVICT) {
 		struct object *object = t->object;
@@ -301,7 +301,9 @@ static void start_copy(struct transfer *t, enum gpu_copy_direction direction)
 		.object = t->object->mem,
 		.chunk = t->chunk,
 		.direction = direction,
-		.host = hostpool_addr(t->pager->params.hostpool, (uint32_t)t->host_slot),
+		.host = direction == GPU_COPY_ZERO ?
+				NULL :
+				hostpool_addr(t->pager->params.hostpool, (uint32_t)t->host_slot),
 		.len = gpu_chunk_len(t->object->mem, t->chunk),
 	};
 	list_init(&t->copy.node);
@@ -409,19 +411,27 @@ int pager_load(struct pager *pager, struct object *object, uint32_t chunk)
 	bool has_content = object->file || (c->flags & CHUNK_WRITTEN);
 	int64_t slot = -1;
 	struct transfer *t;
+	int r;
 
 	if (!pager_has_room(pager, object))
 		return -EAGAIN;
+	r = gpu_chunk_reserve(object->mem, chunk);
+	if (r < 0)
+		return r;
 	if (has_content && !object->mem->gpu->direct && !c->host_slot) {
 		slot = host_get(pager, object, chunk);
 		if (slot < 0) {
+			gpu_chunk_drop(object->mem, chunk, 1);
 			reclaim_host(pager);
 			return -EAGAIN;
 		}
 	}
 	t = transfer_begin(pager, TRANSFER_LOAD, object, chunk);
 	c->state = CHUNK_LOADING;
-	if (!has_content) {
+	if (!has_content && object->mem->gpu->imports) {
+		/* A card's memory is not zero by itself. */
+		start_copy(t, GPU_COPY_ZERO);
+	} else if (!has_content) {
 		finish_later(t);
 	} else if (object->mem->gpu->direct) {
 		start_read(t, gpu_chunk_addr(object->mem, chunk));

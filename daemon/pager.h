@@ -65,7 +65,7 @@ bool pager_is_idle(const struct pager *pager);
 bool pager_has_room(const struct pager *pager, const struct object *object);
 
 /* An ABSENT chunk whose memory is charged. Return: 0 (LOADING; loaded comes later) or -EAGAIN
- * (nothing changed; ready comes). */
+ * (nothing changed; ready comes), -ENOMEM (the device has less memory than it said), -ENODEV. */
 int pager_load(struct pager *pager, struct object *object, uint32_t chunk);
 
 /*

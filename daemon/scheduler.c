@@ -59,6 +59,46 @@ void queue_forget(struct chunk_queue *queue, const struct object *object)
 	queue->n = kept;
 }
 
+static void device_ready(void *owner)
+{
+	scheduler_pump(owner);
+}
+
+static void device_budget(void *owner, uint64_t budget_bytes)
+{
+	struct scheduler *s = owner;
+	int r;
+
+	if (budget_bytes == s->gpu->budget_bytes)
+		return;
+	s->gpu->budget_bytes = budget_bytes;
+	r = arbiter_device_resize(s->arbiter, s->dev, ARBITER_VRAM, budget_bytes);
+	if (r < 0)
+		log_error("%s: the ledger cannot be told that there are %llu MiB: %s", s->gpu->name,
+			  (unsigned long long)(budget_bytes >> 20), strerror(-r));
+	policy_set_capacity(s->policy, budget_bytes);
+	scheduler_pump(s);
+}
+
+/* Whatever is in the device is lost for its clients too. */
+static void device_lost(void *owner, int error, const char *reason)
+{
+	struct scheduler *s = owner;
+	struct scheduler_session *ss;
+	char text[200];
+
+	log_error("%s is lost: %s", s->gpu->name, reason);
+	snprintf(text, sizeof(text), "the device %s is lost: %s", s->gpu->name, reason);
+	list_for_each(ss, &s->sessions, node)
+		ss->ops->fail(ss, error, text);
+}
+
+static const struct gpu_events gpu_events = {
+	.ready = device_ready,
+	.budget = device_budget,
+	.lost = device_lost,
+};
+
 static const struct pager_events pager_events = {
 	.loaded = pager_loaded,
 	.evicted = pager_evicted,
@@ -66,32 +106,85 @@ static const struct pager_events pager_events = {
 	.ready = pager_ready,
 };
 
-static int make_device(struct scheduler *s)
+/* The device that the configuration names, or that there is. */
+static int open_device(struct scheduler *s)
 {
 	const struct config *config = s->config;
-	const struct gpu_params params = {
+	struct gpu_params params = {
 		.name = *config->device.name ? config->device.name : NULL,
 		.budget_bytes = config->device.budget,
 		.link_bytes_per_s = config->device.link,
 		.huge = config->device.huge,
+		.card = config->device.card,
+		.chunk_bytes = config->device.chunk,
+		.reserve_bytes = config->device.reserve,
+		.idle_ns = config->device.idle,
+		.reclaim_timeout_ns = config->device.reclaim_timeout,
+		.events = &gpu_events,
+		.owner = s,
 	};
-	uint64_t capacity[ARBITER_N_TIERS] = { 0 };
+	char reason[256];
 	int r;
 
-	r = gpu_host_new(&s->gpu, s->loop, &params);
+	/* A link is a property of the host device alone: who sets one means that. */
+	if (config->device.kind != VRAM_DEVICE_HOST && !config->device.link) {
+		r = gpu_cuda_new(&s->gpu, s->loop, &params, reason, sizeof(reason));
+		if (r == 0)
+			return 0;
+		if (config->device.kind == VRAM_DEVICE_CUDA) {
+			log_error("device.kind = cuda: %s; device.kind = host does without",
+				  reason);
+			return r;
+		}
+		/* Where there is no driver nobody expects a card; one that does not work is another matter. */
+		if (r == -ENOENT)
+			log_info("no card, so the device is the host's memory: %s", reason);
+		else
+			log_warn("the card cannot be used, so the device is the host's memory: %s",
+				 reason);
+	}
+	if (params.budget_bytes == 0)
+		params.budget_bytes = config_host_budget(config);
+	if (config->device.host_budget && !config->device.link)
+		log_warn(
+			"device.host_budget: the host device without device.link has no tier of its "
+			"own behind it");
+	return gpu_host_new(&s->gpu, s->loop, &params);
+}
+
+static uint32_t choose_chunk(const struct scheduler *s)
+{
+	uint32_t smallest = s->gpu->imports ? (uint32_t)s->gpu->granularity_bytes : CHUNK_MIN;
+	uint32_t bytes = s->gpu->chunk_bytes ? s->gpu->chunk_bytes : CHUNK_DEFAULT;
+
+	if (s->config->device.chunk)
+		return s->config->device.chunk < smallest && s->gpu->imports ?
+			       smallest :
+			       (uint32_t)s->config->device.chunk;
+	while (bytes > smallest && s->gpu->budget_bytes / bytes < CHUNKS_IN_BUDGET)
+		bytes /= 2;
+	return bytes;
+}
+
+static int make_device(struct scheduler *s)
+{
+	const struct config *config = s->config;
+	uint64_t capacity[ARBITER_N_TIERS] = { 0 };
+	uint64_t host_bytes;
+	int r;
+
+	r = open_device(s);
 	if (r < 0)
 		return r;
-	s->chunk_bytes = config->device.chunk ? (uint32_t)config->device.chunk : CHUNK_DEFAULT;
-	if (!config->device.chunk)
-		while (s->chunk_bytes > CHUNK_MIN &&
-		       config->device.budget / s->chunk_bytes < CHUNKS_IN_BUDGET)
-			s->chunk_bytes /= 2;
+	s->chunk_bytes = choose_chunk(s);
 	if (!s->gpu->direct) {
-		r = hostpool_new(&s->hostpool, config->device.host_budget, s->chunk_bytes,
-				 s->gpu->huge);
+		host_bytes = config->device.host_budget;
+		if (!host_bytes && s->gpu->imports)
+			host_bytes = config->ram_bytes / 4;
+		r = hostpool_new(&s->hostpool, s->gpu, host_bytes, s->chunk_bytes, s->gpu->huge);
 		if (r < 0) {
 			log_error(
-				"device.host_budget: the device has a link and needs a host tier of "
+				"device.host_budget: the device is behind a bus and needs a host tier of "
 				"at least one chunk (%u bytes): %s",
 				s->chunk_bytes, strerror(-r));
 			return r;
@@ -103,7 +196,7 @@ static int make_device(struct scheduler *s)
 		if (r < 0)
 			return r;
 	}
-	capacity[ARBITER_VRAM] = config->device.budget;
+	capacity[ARBITER_VRAM] = s->gpu->budget_bytes;
 	capacity[ARBITER_HOST] = s->hostpool ? (uint64_t)hostpool_n_slots(s->hostpool) *
 						       hostpool_slot_bytes(s->hostpool) :
 					       0;
@@ -119,8 +212,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		.fault = config->io.fault,
 		.trust_fuse = config->user,
 	};
-	const struct policy_config policy_config = {
-		.capacity_bytes = config->device.budget,
+	struct policy_config policy_config = {
 		.window_bytes = config->policy.prefetch,
 		.share = config->policy.share ? POLICY_SHARE_BYTES : POLICY_SHARE_FAIR,
 	};
@@ -151,6 +243,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	r = scheduler_arbiter_start(s);
 	if (r < 0)
 		goto err_free;
+	policy_config.capacity_bytes = s->gpu->budget_bytes;
 	s->policy = policy_new(&policy_config);
 	if (!s->policy) {
 		r = -ENOMEM;
@@ -394,7 +487,7 @@ static uint32_t chunk_bytes_for(const struct scheduler *s, uint64_t size_bytes)
 	return (uint32_t)chunk;
 }
 
-static int object_new(struct scheduler *s, enum policy_kind kind, uint64_t size_bytes,
+static int object_new(struct scheduler *s, enum policy_kind kind, uid_t uid, uint64_t size_bytes,
 		      uint32_t chunk_bytes, const char *name, struct object **out)
 {
 	struct object *object = calloc(1, sizeof(*object));
@@ -403,14 +496,16 @@ static int object_new(struct scheduler *s, enum policy_kind kind, uint64_t size_
 	if (!object)
 		return -ENOMEM;
 	object->kind = kind;
+	object->uid = uid;
 	object->size_bytes = size_bytes;
 	object->unused_since_ns = loop_now();
 	snprintf(object->name, sizeof(object->name), "%s", name);
 	list_init(&object->uses);
 	r = gpu_object_new(s->gpu, kind == POLICY_MODEL ? "vram-model" : "vram-buffer", size_bytes,
-			   chunk_bytes, kind == POLICY_BUFFER, &object->mem);
+			   chunk_bytes, kind == POLICY_BUFFER, uid, &object->mem);
 	if (r < 0)
 		goto err_free;
+	object->mem->owner = object;
 	r = -ENOMEM;
 	object->chunks = calloc(object->mem->n_chunks, sizeof(*object->chunks));
 	if (!object->chunks)
@@ -448,13 +543,15 @@ int scheduler_model_open(struct scheduler *s, struct scheduler_session *ss, int 
 	if (r < 0)
 		return r;
 	list_for_each(object, &s->objects, node) {
-		if (object->file == file && !object->dead) {
+		if (object->file == file && !object->dead &&
+		    (!s->gpu->per_user || object->uid == ss->uid)) {
 			store_file_unref(file);
 			*out = object;
 			return 0;
 		}
 	}
-	r = object_new(s, POLICY_MODEL, size_bytes, chunk_bytes_for(s, size_bytes), name, &object);
+	r = object_new(s, POLICY_MODEL, ss->uid, size_bytes, chunk_bytes_for(s, size_bytes), name,
+		       &object);
 	if (r < 0) {
 		store_file_unref(file);
 		return r;
@@ -464,11 +561,11 @@ int scheduler_model_open(struct scheduler *s, struct scheduler_session *ss, int 
 	return 0;
 }
 
-int scheduler_buffer_new(struct scheduler *s, uint64_t size_bytes, const char *name,
-			 struct object **out)
+int scheduler_buffer_new(struct scheduler *s, struct scheduler_session *ss, uint64_t size_bytes,
+			 const char *name, struct object **out)
 {
 	/* One slot of the swap file holds one chunk. */
-	return object_new(s, POLICY_BUFFER, size_bytes, s->chunk_bytes, name, out);
+	return object_new(s, POLICY_BUFFER, ss->uid, size_bytes, s->chunk_bytes, name, out);
 }
 
 void object_free_now(struct scheduler *s, struct object *object)

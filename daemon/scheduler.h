@@ -62,7 +62,9 @@ struct scheduler_session {
 	uid_t uid;
 	int pidfd; /* or -1 */
 	struct list_node uses;
+	bool whole;	     /* an unmodified CUDA program: it has all of its layers or none */
 	uint64_t active_ns;  /* when it last asked or touched */
+	uint64_t served_ns;  /* when a layer that it waited for came last */
 	bool running;	     /* told to the arbiter */
 	uint32_t n_stalls;   /* waits that are open */
 	uint32_t n_requests; /* layers that are waited for */
@@ -107,8 +109,8 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss);
  */
 int scheduler_model_open(struct scheduler *s, struct scheduler_session *ss, int fd,
 			 uint64_t size_bytes, const char *name, struct object **out);
-int scheduler_buffer_new(struct scheduler *s, uint64_t size_bytes, const char *name,
-			 struct object **out);
+int scheduler_buffer_new(struct scheduler *s, struct scheduler_session *ss, uint64_t size_bytes,
+			 const char *name, struct object **out);
 /* Frees an object that got no use and holds nothing; NULL and others are left alone. */
 void scheduler_object_drop_if_new(struct scheduler *s, struct object *object);
 int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, struct object *object,

@@ -175,6 +175,29 @@ static int victim_in_group(struct scheduler *s, const struct arbiter_group *grou
 	return best.object ? 0 : -EAGAIN;
 }
 
+/*
+ * The chunk that has the memory which this one had last, if it is of the same model and not needed sooner: when that goes,
+ * clients find the bytes where they have them mapped already. Without this each pass would bind most
+ * of what it loads to other memory.
+ */
+static bool find_rival(struct object *object, uint32_t chunk, uint64_t now_ns,
+		       struct chunk_ref *out)
+{
+	struct gpu_object *mem;
+	const struct chunk *c;
+	uint32_t at;
+
+	if (!gpu_chunk_rival(object->mem, chunk, &mem, &at) || mem != object->mem)
+		return false;
+	c = &object->chunks[at];
+	if (c->state != CHUNK_RESIDENT || c->holds || c->flags & CHUNK_PINNED || object->pinned ||
+	    policy_next_use(object->policy, at, now_ns) <=
+		    policy_next_use(object->policy, chunk, now_ns))
+		return false;
+	*out = (struct chunk_ref){ .object = object, .chunk = at };
+	return true;
+}
+
 /* There is nothing to evict now: will there be room by itself? Pins end, and so does what is left of an earlier daemon. */
 static bool may_change(const struct scheduler *s)
 {
@@ -208,7 +231,8 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 				return -EAGAIN;
 		} else if (refused != -ENOSPC) {
 			return refused;
-		} else if (!find_unused(s, &ref.object, &ref.chunk)) {
+		} else if (!find_rival(object, chunk, now, &ref) &&
+			   !find_unused(s, &ref.object, &ref.chunk)) {
 			r = policy_victim(s->policy, now, object->policy, chunk,
 					  want ? want->policy : NULL, is_demand, &victim);
 			if (r == -ENOSPC)
@@ -249,10 +273,13 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 	uint64_t timeout = s->config->limits.pin_timeout;
 	struct use *use;
 
-	if (!timeout || now_ns - ref->since_ns < timeout / 2)
-		return;
 	list_for_each(use, &ref->object->uses, in_object) {
-		if (!use->n_layers)
+		struct scheduler_session *ss = use->session;
+		/* Who has everything or nothing keeps it for a turn; others were only about to use it. */
+		bool ask = ss->whole ? now_ns - ss->served_ns >= s->config->policy.turn :
+				       timeout && now_ns - ref->since_ns >= timeout / 2;
+
+		if (!use->n_layers || !ask)
 			continue;
 		for (uint32_t i = use->chunk_first[ref->chunk];
 		     i < use->chunk_first[ref->chunk + 1]; i++) {
@@ -261,14 +288,15 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 
 			if (!is_kept_by(layer))
 				continue;
-			if (now_ns - ref->since_ns >= timeout)
-				use->session->ops->fail(
-					use->session, -ETIMEDOUT,
-					"layers stayed pinned longer than limits.pin_timeout "
-					"while others waited");
+			if (timeout && now_ns - ref->since_ns >= timeout)
+				ss->ops->fail(ss, -ETIMEDOUT,
+					      "layers stayed pinned longer than limits.pin_timeout "
+					      "while others waited");
 			else
-				use->session->ops->revoke(use->session, slot,
-							  ref->since_ns + timeout);
+				ss->ops->revoke(ss, slot,
+						ss->whole ? ss->served_ns + s->config->policy.turn +
+								    timeout :
+							    ref->since_ns + timeout);
 			return;
 		}
 	}
@@ -301,8 +329,11 @@ void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 			}
 		}
 		if (pinned && c->state == CHUNK_RESIDENT) {
+			/* The time runs only while somebody waits. */
 			if (s->blocked)
 				revoke_pins(s, &ref, now_ns);
+			else
+				ref.since_ns = now_ns;
 			c->flags &= (uint8_t)~CHUNK_NO_PLACE;
 			queue_push(&s->pinned, &ref);
 			continue;

@@ -188,6 +188,7 @@ void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 void serve_layer(struct scheduler *s, struct layer *layer)
 {
 	complete_layer(layer);
+	layer->use->session->served_ns = loop_now();
 	layer_stop_waiting(s, layer);
 }
 

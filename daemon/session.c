@@ -185,6 +185,12 @@ void sessions_stop(const char *reason)
 void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
 		   size_t len, int fd)
 {
+	session_reply_fds(session, request, body, len, &fd, fd >= 0);
+}
+
+void session_reply_fds(struct session *session, const struct vram_msg_hdr *request,
+		       const void *body, size_t len, int *fds, size_t n_fds)
+{
 	struct {
 		struct vram_msg_hdr hdr;
 		char body[256];
@@ -199,9 +205,8 @@ void session_reply(struct session *session, const struct vram_msg_hdr *request, 
 
 	if (len)
 		memcpy(msg.body, body, len);
-	r = fd_send(session->fd, &msg, msg.hdr.size, &fd, fd >= 0, MSG_DONTWAIT);
-	if (fd >= 0)
-		close(fd);
+	r = fd_send(session->fd, &msg, msg.hdr.size, fds, n_fds, MSG_DONTWAIT);
+	fd_close_all(fds, n_fds);
 	if (r == -EAGAIN)
 		session_fail(session, -ENOBUFS, "the client does not read its answers");
 	else if (r < 0)
@@ -348,6 +353,21 @@ static bool find_rule(const struct vram_msg_hdr *hdr, struct rule *out)
 	case VRAM_MSG_STATS:
 		*out = (struct rule){ .reply = true };
 		break;
+	case VRAM_MSG_DEVICE:
+		*out = (struct rule){ .reply = true };
+		break;
+	case VRAM_MSG_ATTACH:
+		*out = EXACT(struct vram_msg_attach, 0, true);
+		break;
+	case VRAM_MSG_CHUNKS:
+	case VRAM_MSG_RECLAIMED:
+		*out = (struct rule){
+			.min = sizeof(struct vram_msg_chunks) + sizeof(uint64_t),
+			.max = sizeof(struct vram_msg_chunks) +
+			       VRAM_CHUNKS_PER_MSG * sizeof(uint64_t),
+			.reply = hdr->type == VRAM_MSG_CHUNKS,
+		};
+		break;
 	case VRAM_MSG_ADMIN:
 		*out = (struct rule){
 			.min = 2,
@@ -436,6 +456,18 @@ static void dispatch(struct session *session, const struct vram_msg_hdr *hdr, in
 		break;
 	case VRAM_MSG_STATS:
 		handle_stats(session, hdr);
+		break;
+	case VRAM_MSG_DEVICE:
+		session_device(session, hdr);
+		break;
+	case VRAM_MSG_ATTACH:
+		session_attach(session, hdr, body);
+		break;
+	case VRAM_MSG_CHUNKS:
+		session_chunks(session, hdr, body, len);
+		break;
+	case VRAM_MSG_RECLAIMED:
+		session_reclaimed(session, body, len);
 		break;
 	case VRAM_MSG_ADMIN:
 		if (session->admin)

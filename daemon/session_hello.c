@@ -192,6 +192,7 @@ void session_hello(struct session *session, const struct vram_msg_hdr *hdr,
 		return;
 	}
 	session->greeted = true;
+	session->ss.whole = gpu->imports && msg->flags & VRAM_HELLO_SHIM;
 	reply.session = session->ss.id;
 	snprintf(reply.device_name, sizeof(reply.device_name), "%s", gpu->name);
 	session_reply(session, hdr, &reply, sizeof(reply), fd);

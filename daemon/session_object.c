@@ -316,7 +316,8 @@ void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
 	}
 	snprintf(name, sizeof(name), "%s", msg->name);
 	extents = calloc(n, sizeof(*extents));
-	r = extents ? scheduler_buffer_new(session->scheduler, msg->size_bytes, name, &object) :
+	r = extents ? scheduler_buffer_new(session->scheduler, &session->ss, msg->size_bytes, name,
+					   &object) :
 		      -ENOMEM;
 	if (r < 0) {
 		free(extents);
@@ -364,7 +365,7 @@ void session_object_close(struct session *session, const struct vram_msg_hdr *hd
 
 /* ---- mappings ---- */
 
-static struct use *use_of(struct session *session, const struct gpu_object *mem)
+struct use *session_use_of(struct session *session, const struct gpu_object *mem)
 {
 	struct use *use;
 
@@ -377,7 +378,7 @@ static struct use *use_of(struct session *session, const struct gpu_object *mem)
 static void on_fault(void *owner, struct gpu_object *mem, uint32_t chunk)
 {
 	struct session *session = owner;
-	struct use *use = use_of(session, mem);
+	struct use *use = session_use_of(session, mem);
 
 	if (use && !session->ended)
 		scheduler_fault(session->scheduler, use, chunk);
@@ -386,7 +387,7 @@ static void on_fault(void *owner, struct gpu_object *mem, uint32_t chunk)
 static void on_unmapped(void *owner, struct gpu_object *mem)
 {
 	struct session *session = owner;
-	struct use *use = use_of(session, mem);
+	struct use *use = session_use_of(session, mem);
 
 	/* An object with layers can be mapped again; one that was used through its mapping alone
 	 * is of no more use. */
@@ -407,14 +408,20 @@ static const struct gpu_client_events gpu_events = {
 
 void session_uffd(struct session *session, const struct vram_msg_hdr *hdr, int *fds)
 {
+	const struct gpu_peer peer = session_peer(session);
 	int fd = fds[0], r;
 
+	if (scheduler_gpu(session->scheduler)->imports) {
+		session_refuse(session, hdr, -EOPNOTSUPP,
+			       "a card's memory is not mapped but imported: ATTACH and CHUNKS");
+		return;
+	}
 	if (session->ss.gpu_client) {
 		session_refuse(session, hdr, -EEXIST, "a second userfaultfd");
 		return;
 	}
 	fds[0] = -1; /* taken */
-	r = gpu_client_new(scheduler_gpu(session->scheduler), fd, &gpu_events, session,
+	r = gpu_client_new(scheduler_gpu(session->scheduler), fd, &peer, &gpu_events, session,
 			   &session->ss.gpu_client);
 	if (r < 0)
 		session_refuse(session, hdr, r, "the descriptor is not a non-blocking userfaultfd");
@@ -443,6 +450,11 @@ void session_map(struct session *session, const struct vram_msg_hdr *hdr,
 
 	if (msg->pad) {
 		session_fail(session, -EPROTO, "padding that is not zero");
+		return;
+	}
+	if (use && scheduler_gpu(session->scheduler)->imports) {
+		session_refuse(session, hdr, -EOPNOTSUPP,
+			       "a card's memory is not mapped but imported: ATTACH and CHUNKS");
 		return;
 	}
 	if (!use || !session->ss.gpu_client) {

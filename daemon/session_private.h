@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What session.c (the socket, framing), session_hello.c (who it is, its table) and session_object.c (objects,
- * mappings, slots) share. */
+/* What session.c (the socket, framing), session_hello.c (who it is, its table), session_object.c (objects,
+ * mappings, slots) and session_chunk.c (the memory of a card) share. */
 #ifndef VRAM_DAEMON_SESSION_PRIVATE_H
 #define VRAM_DAEMON_SESSION_PRIVATE_H
 
@@ -51,6 +51,9 @@ void session_fail(struct session *session, int error, const char *reason);
 /* fd (may be -1) is taken. */
 void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
 		   size_t len, int fd);
+/* The same with several, all taken. */
+void session_reply_fds(struct session *session, const struct vram_msg_hdr *request,
+		       const void *body, size_t len, int *fds, size_t n_fds);
 /* The request fails; the session goes on. */
 void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
 		    const char *text);
@@ -71,6 +74,15 @@ void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
 			const struct vram_msg_buffer_new *msg);
 void session_object_close(struct session *session, const struct vram_msg_hdr *hdr,
 			  const struct vram_msg_object_close *msg);
+/* The session's use of the object; NULL: it has none. */
+struct use *session_use_of(struct session *session, const struct gpu_object *mem);
+struct gpu_peer session_peer(const struct session *session);
+void session_device(struct session *session, const struct vram_msg_hdr *hdr);
+void session_attach(struct session *session, const struct vram_msg_hdr *hdr,
+		    const struct vram_msg_attach *msg);
+void session_chunks(struct session *session, const struct vram_msg_hdr *hdr,
+		    const struct vram_msg_chunks *msg, size_t len);
+void session_reclaimed(struct session *session, const struct vram_msg_chunks *msg, size_t len);
 void session_uffd(struct session *session, const struct vram_msg_hdr *hdr, int *fds);
 void session_map(struct session *session, const struct vram_msg_hdr *hdr,
 		 const struct vram_msg_map *msg);

@@ -93,6 +93,9 @@ static int new_uffd(int flags)
 	return fd;
 }
 
+/* The host device asks for nobody's. */
+static const struct gpu_peer peer = { .pidfd = -1 };
+
 static char *map_object(int fd, uint64_t bytes)
 {
 	char *reserve = mmap(NULL, bytes + CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -113,7 +116,8 @@ static void make(uint64_t link)
 
 	ck_assert_int_eq(loop_new(&loop, 64), 0);
 	ck_assert_int_eq(gpu_host_new(&gpu, loop, &params), 0);
-	ck_assert_int_eq(gpu_object_new(gpu, "test", N_CHUNKS * CHUNK, CHUNK, false, &object), 0);
+	ck_assert_int_eq(gpu_object_new(gpu, "test", N_CHUNKS * CHUNK, CHUNK, false, 0, &object),
+			 0);
 	ck_assert_uint_eq(object->n_chunks, N_CHUNKS);
 }
 
@@ -128,7 +132,7 @@ static void setup(void)
 	mapping = map_object(fd, N_CHUNKS * CHUNK);
 	close(fd);
 	uffd = new_uffd(O_CLOEXEC | O_NONBLOCK);
-	ck_assert_int_eq(gpu_client_new(gpu, dup(uffd), &events, NULL, &client), 0);
+	ck_assert_int_eq(gpu_client_new(gpu, dup(uffd), &peer, &events, NULL, &client), 0);
 	ck_assert_int_eq(gpu_client_map(client, object, (uintptr_t)mapping, N_CHUNKS * CHUNK, 0),
 			 0);
 }
@@ -254,7 +258,7 @@ START_TEST(takes_no_more_memory_than_its_chunks)
 	const uint32_t len = 256u << 10;
 	struct gpu_object *small;
 
-	ck_assert_int_eq(gpu_object_new(gpu, "small", 8 * CHUNK, len, _i, &small), 0);
+	ck_assert_int_eq(gpu_object_new(gpu, "small", 8 * CHUNK, len, _i, 0, &small), 0);
 	for (uint32_t c = 3; c < small->n_chunks; c += 10)
 		memset(gpu_chunk_addr(small, c), 1, len);
 	ck_assert_uint_eq(gpu_object_memory(small), 7 * len);
@@ -322,7 +326,7 @@ START_TEST(threads_wait_without_a_daemon)
 	start(&t, mapping + 9, 0, NULL);
 	usleep(100000);
 	ck_assert_int_eq(atomic_load(&t.done), 0);
-	ck_assert_int_eq(gpu_client_new(gpu, dup(uffd), &events, NULL, &client), 0);
+	ck_assert_int_eq(gpu_client_new(gpu, dup(uffd), &peer, &events, NULL, &client), 0);
 	ck_assert_int_eq(gpu_client_map(client, object, (uintptr_t)mapping, N_CHUNKS * CHUNK, 0),
 			 0);
 	finish(&t);
@@ -414,10 +418,11 @@ START_TEST(other_descriptors_are_refused)
 	int pair[2];
 
 	ck_assert_int_eq(pipe(pair), 0);
-	ck_assert_int_eq(gpu_client_new(gpu, pair[0], &events, NULL, &none), -EINVAL);
+	ck_assert_int_eq(gpu_client_new(gpu, pair[0], &peer, &events, NULL, &none), -EINVAL);
 	ck_assert_int_eq(fcntl(pair[0], F_GETFD), -1); /* taken */
 	close(pair[1]);
-	ck_assert_int_eq(gpu_client_new(gpu, new_uffd(O_CLOEXEC), &events, NULL, &none), -EINVAL);
+	ck_assert_int_eq(gpu_client_new(gpu, new_uffd(O_CLOEXEC), &peer, &events, NULL, &none),
+			 -EINVAL);
 	ck_assert_ptr_null(none);
 }
 END_TEST
@@ -465,7 +470,7 @@ START_TEST(last_chunk_may_be_short)
 {
 	struct gpu_object *odd;
 
-	ck_assert_int_eq(gpu_object_new(gpu, "odd", CHUNK + 5000, CHUNK, true, &odd), 0);
+	ck_assert_int_eq(gpu_object_new(gpu, "odd", CHUNK + 5000, CHUNK, true, 0, &odd), 0);
 	ck_assert_uint_eq(odd->n_chunks, 2);
 	ck_assert_uint_eq(odd->map_bytes, CHUNK + 8192);
 	ck_assert_uint_eq(gpu_chunk_len(odd, 0), CHUNK);
@@ -474,7 +479,7 @@ START_TEST(last_chunk_may_be_short)
 	memset(gpu_chunk_addr(odd, 1), 'x', 8192);
 	ck_assert_uint_eq(gpu_object_memory(odd), 8192);
 	odd = gpu_object_free(odd);
-	ck_assert_int_eq(gpu_object_new(gpu, "none", 0, CHUNK, true, &odd), -EINVAL);
+	ck_assert_int_eq(gpu_object_new(gpu, "none", 0, CHUNK, true, 0, &odd), -EINVAL);
 	ck_assert_ptr_null(odd);
 }
 END_TEST

@@ -28,7 +28,7 @@ static void setup(void)
 	memset(chunks, 0, sizeof(chunks));
 	memset(other_chunks, 0, sizeof(other_chunks));
 	memset(next_uses, 0, sizeof(next_uses));
-	ck_assert_int_eq(hostpool_new(&pool, SLOTS * SLOT + SLOT / 2, SLOT, false), 0);
+	ck_assert_int_eq(hostpool_new(&pool, NULL, SLOTS * SLOT + SLOT / 2, SLOT, false), 0);
 }
 
 static void teardown(void)
@@ -68,7 +68,7 @@ START_TEST(sizes)
 	ck_assert_uint_eq(hostpool_slot_bytes(pool), SLOT);
 	ck_assert_uint_eq(hostpool_used(pool), 0);
 	ck_assert_uint_eq(hostpool_count(pool, HOST_SLOT_FREE), SLOTS);
-	ck_assert_int_eq(hostpool_new(&none, SLOT - 1, SLOT, false), -EINVAL);
+	ck_assert_int_eq(hostpool_new(&none, NULL, SLOT - 1, SLOT, false), -EINVAL);
 	ck_assert_ptr_null(none);
 }
 END_TEST

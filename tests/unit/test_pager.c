@@ -136,7 +136,7 @@ static void open_pager(uint32_t host_slots, uint32_t swap_slots, const char *fau
 	ck_assert_int_eq(arbiter_session_open(arbiter, &peer, loop_now(), &session), 0);
 	if (host_slots)
 		ck_assert_int_eq(
-			hostpool_new(&hostpool, (uint64_t)host_slots * CHUNK, CHUNK, false), 0);
+			hostpool_new(&hostpool, NULL, (uint64_t)host_slots * CHUNK, CHUNK, false), 0);
 	if (swap_slots)
 		ck_assert_int_eq(swap_new(&swap, store, dir, (uint64_t)swap_slots * CHUNK, CHUNK),
 				 0);
@@ -164,7 +164,7 @@ static void open_object(bool buffer)
 	snprintf(object->name, sizeof(object->name), "test");
 	list_init(&object->uses);
 	ck_assert_int_eq(
-		gpu_object_new(gpu, "test", object->size_bytes, CHUNK, buffer, &object->mem), 0);
+		gpu_object_new(gpu, "test", object->size_bytes, CHUNK, buffer, 0, &object->mem), 0);
 	ck_assert_uint_eq(object->mem->n_chunks, N_CHUNKS);
 	object->chunks = calloc(N_CHUNKS, sizeof(*object->chunks));
 	if (!buffer)
