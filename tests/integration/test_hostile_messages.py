@@ -27,8 +27,9 @@ import vram_daemon  # noqa: E402
 
 HELLO, MODEL_OPEN, EXTENTS, BUFFER_NEW, OBJECT_CLOSE, UFFD, MAP, UNMAP = range(1, 9)
 ACQUIRE, CANCEL, USED, PREFETCH, ORDER, PASS, STATS, ADMIN = range(9, 17)
+DEVICE, ATTACH, CHUNKS, RECLAIMED = range(17, 21)
 REPLY, GOODBYE = 0x80000000, 65
-SILENT = (EXTENTS, ACQUIRE, CANCEL, USED, PREFETCH, PASS)
+SILENT = (EXTENTS, ACQUIRE, CANCEL, USED, PREFETCH, PASS, RECLAIMED)
 SLOTS = 1
 HUGE = 1 << 63
 SYS_USERFAULTFD, UFFDIO_API = 323, 0xC018AA3F
@@ -240,7 +241,39 @@ def valid(w, f):
         (ORDER, order_body(1, 0, 1), []),
         (PASS, u32s(1, 2), []),
         (STATS, b"", []),
+        (DEVICE, b"", []),
+        (ATTACH, bytes(24), []),
+        (CHUNKS, chunks_body(1, 2), []),
+        (RECLAIMED, chunks_body(1, 2), []),
     ]
+
+
+def chunks_body(*ids, n=None):
+    return struct.pack(f"<II{len(ids)}Q", len(ids) if n is None else n, 0, *ids)
+
+
+def test_cards(w):
+    """The messages about the memory of a card, to a daemon that has none."""
+    with w.session() as s:
+        error, body, _ = s.ask(DEVICE)
+        w.expect("a device", (error, body[16:28]), (0, struct.pack("<QI", 0, 1)))
+        w.expect("attach to the host", s.outcome(ATTACH, bytes(24)), errno.EOPNOTSUPP)
+        w.expect("chunks without attach", s.outcome(CHUNKS, chunks_body(1)), errno.EINVAL)
+        w.expect("the session lives", s.outcome(STATS), 0)
+    for what, kind, body in (
+        ("attach with flags", ATTACH, bytes(16) + u32s(1, 0)),
+        ("attach with padding", ATTACH, bytes(16) + u32s(0, 1)),
+        ("reclaimed without attach", RECLAIMED, chunks_body(1)),
+        ("chunks that count wrong", CHUNKS, chunks_body(1, 2, n=1)),
+        ("chunks that count 4 billion", CHUNKS, chunks_body(1, n=0xFFFFFFFF)),
+        ("no chunks", CHUNKS, chunks_body(1, n=0)),
+        ("chunks with padding", CHUNKS, u32s(1, 1) + bytes(8)),
+        ("17 chunks", CHUNKS, chunks_body(*range(17))),
+        ("reclaimed that counts wrong", RECLAIMED, chunks_body(1, 2, n=1)),
+    ):
+        with w.session() as s:
+            w.expect(what, s.outcome(kind, body), "ended")
+    w.still_well("cards")
 
 
 def test_frames(w):
@@ -280,7 +313,7 @@ def test_frames(w):
             with w.session(hello=kind != HELLO) as s:
                 s.packet(flipped, fds)
                 w.expect(f"type {kind}: a seq as it must not be", ends(s), "ended")
-        for kind in (0, 17, 63, 64, 65, 255, 0x7FFFFFFF, REPLY | HELLO, REPLY | STATS, 0xFFFFFFFF):
+        for kind in (0, 21, 63, 64, 65, 66, 255, 0x7FFFFFFF, REPLY | HELLO, REPLY | STATS, 0xFFFFFFFF):
             with w.session() as s:
                 s.send(kind)
                 w.expect(f"type {kind:#x}", ends(s), "ended")
@@ -722,6 +755,7 @@ def main():
             witness.stdout.readline()
             for test in (
                 test_frames,
+                test_cards,
                 test_hello,
                 test_models,
                 test_descriptors,

@@ -183,7 +183,7 @@ class Vramd(unittest.TestCase):
         worked_out = {
             ("daemon", "socket"),
             ("device", "name"),
-            ("device", "budget"),
+            ("device", "card"),
             ("swap", "path"),
             ("io", "fault"),
         }

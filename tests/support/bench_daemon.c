@@ -73,6 +73,9 @@ int bench_daemon_start(struct bench_daemon *d, const char *const *settings)
 	argv[n++] = "--user";
 	argv[n++] = "--socket";
 	argv[n++] = d->socket;
+	/* Also where there is a card; what measures cards says so in its settings. */
+	argv[n++] = "--set";
+	argv[n++] = "device.kind=host";
 	for (; *settings && n < 30; settings++) {
 		argv[n++] = "--set";
 		argv[n++] = *settings;

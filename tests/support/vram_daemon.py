@@ -58,7 +58,8 @@ class Daemon:
         self.log_path = os.path.join(self.dir, "vramd.log")
         self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir)
         self.process = None
-        sections = {"device": {"budget": budget}}
+        # Also where there is a card; a test of cards says so in its settings.
+        sections = {"device": {"kind": "host", "budget": budget}}
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
         self.config = os.path.join(self.dir, "vramd.conf")

@@ -189,10 +189,12 @@ void vramd_start(struct vramd *d)
 	if (d->pid == 0) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 		const char *argv[64] = {
-			path,	 "--socket",	   d->socket, "--budget",	  d->budget,
-			"--set", "swap.size=256M", "--set",   "device.chunk=256K"
+			path, "--socket", d->socket, "--budget", d->budget, "--set",
+			"swap.size=256M", "--set", "device.chunk=256K",
+			/* Also where there is a card; a test of cards says so in its settings. */
+			"--set", "device.kind=host"
 		};
-		int n = 9;
+		int n = 11;
 
 		/* A test that fails must not leave it behind. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -90,8 +90,11 @@ START_TEST(defaults)
 	ck_assert_int_eq(config.daemon.log_level, LOG_LEVEL_INFO);
 	ck_assert_int_eq(config.arbiter.use, CONFIG_AUTO);
 	ck_assert_uint_eq(config.arbiter.grace, 10000000000ull);
-	ck_assert_int_eq(config.device.kind, VRAM_DEVICE_HOST);
-	ck_assert_uint_gt(config.device.budget, 0);
+	ck_assert_int_eq(config.device.kind, CONFIG_AUTO);
+	/* Which budget that is follows from the device, which only the scheduler knows. */
+	ck_assert_uint_eq(config.device.budget, 0);
+	ck_assert_uint_eq(config.device.reserve, 512 << 20);
+	ck_assert_uint_eq(config.policy.turn, 2000000000ull);
 	ck_assert_uint_eq(config.device.host_budget, 0);
 	ck_assert_uint_eq(config.device.link, 0);
 	ck_assert_uint_eq(config.device.chunk, 0);
@@ -213,7 +216,8 @@ static const struct {
 	{ "device", "chunk", "0", -ERANGE, "out of range" },
 	{ "device", "link", "16G", -EINVAL, "is not a rate, like 16G/s" },
 	{ "device", "huge", "maybe", -EINVAL, "'maybe' is not one of auto, always, never" },
-	{ "device", "kind", "cuda", -EINVAL, "'cuda' is not one of host" },
+	{ "device", "kind", "rocm", -EINVAL, "'rocm' is not one of auto, host, cuda" },
+	{ "device", "reclaim_timeout", "10ms", -ERANGE, "out of range" },
 	{ "device", "name", "a name that is longer than a device's name can be", -ERANGE,
 	  "at most 31 bytes" },
 	{ "io", "direct", "always", -EINVAL, "is not one of auto, never" },
@@ -320,6 +324,7 @@ static const struct {
 	const char *says;
 } contradictions[] = {
 	{ "device", "host_budget", "1G", "device.host_budget: without device.link" },
+	{ "device", "link", "1G/s", "device.link: imitates a card" },
 	{ "io", "read_size", "32M", "io.read_size: at most io.inflight, which is 24M" },
 	{ "device", "budget", "1M", "device.chunk: at most device.budget, which is 1M" },
 	{ "daemon", "socket", "relative.sock", "is not an absolute path" },
@@ -330,9 +335,24 @@ static const struct {
 	{ "swap", "path", "relative", "swap.path: 'relative' is not an absolute path" },
 };
 
+/* The host device's budget is known at once. */
+START_TEST(auto_budget_of_the_host)
+{
+	ck_assert_int_eq(config_set(&config, "device", "kind", "host", reason), 0);
+	ck_assert_int_eq(config_finish(&config, reason), 0);
+	ck_assert_uint_eq(config.device.budget, config_host_budget(&config));
+	ck_assert_uint_ge(config.device.budget, 1 << 20);
+	ck_assert_uint_le(config.device.budget, config.ram_bytes / 2);
+}
+END_TEST
+
 START_TEST(contradiction)
 {
 	ck_assert_int_eq(config_set(&config, "device", "chunk", "2M", reason), 0);
+	ck_assert_int_eq(config_set(&config, "device", "kind",
+				    strcmp(contradictions[_i].key, "link") ? "host" : "cuda",
+				    reason),
+			 0);
 	ck_assert_int_eq(config_set(&config, contradictions[_i].section, contradictions[_i].key,
 				    contradictions[_i].value, reason),
 			 0);
@@ -475,6 +495,7 @@ int main(void)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, bad_value, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_loop_test(tcase, bad_file, 0, sizeof(bad_files) / sizeof(bad_files[0]));
+	tcase_add_test(tcase, auto_budget_of_the_host);
 	tcase_add_loop_test(tcase, contradiction, 0,
 			    sizeof(contradictions) / sizeof(contradictions[0]));
 	tcase_add_loop_test(tcase, bad_command_line, 0, sizeof(bad_lines) / sizeof(bad_lines[0]));
