@@ -17,6 +17,9 @@
 #define CHUNKS_IN_BUDGET 32
 /* More chunks than this in an object and they are made larger: each may cost the client a memory area. */
 #define CHUNKS_OF_OBJECT 16384
+/* On a card, whose chunks are large: on the move at once at least, and loaded ahead for a user. */
+#define CHUNKS_MOVING 6
+#define CHUNKS_AHEAD  4
 
 struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i)
 {
@@ -204,6 +207,14 @@ static int make_device(struct scheduler *s)
 	return arbiter_device_add(s->arbiter, s->gpu->name, capacity, loop_now(), &s->dev);
 }
 
+/* The disk, the bus in and the bus out each have one in hand and one to begin with. */
+static uint64_t inflight_bytes(const struct scheduler *s)
+{
+	uint64_t least = (uint64_t)s->chunk_bytes * CHUNKS_MOVING;
+
+	return s->gpu->imports && s->config->io.inflight < least ? least : s->config->io.inflight;
+}
+
 int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config)
 {
 	const struct store_params store_params = {
@@ -244,6 +255,8 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	if (r < 0)
 		goto err_free;
 	policy_config.capacity_bytes = s->gpu->budget_bytes;
+	if (!policy_config.window_bytes && s->gpu->imports)
+		policy_config.window_bytes = (uint64_t)s->chunk_bytes * CHUNKS_AHEAD;
 	s->policy = policy_new(&policy_config);
 	if (!s->policy) {
 		r = -ENOMEM;
@@ -257,7 +270,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		.dev = s->dev,
 		.swap = s->swap,
 		.hostpool = s->hostpool,
-		.inflight_bytes = config->io.inflight,
+		.inflight_bytes = inflight_bytes(s),
 		.events = &pager_events,
 		.owner = s,
 	};

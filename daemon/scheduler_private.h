@@ -59,7 +59,8 @@ struct scheduler {
 	struct loop_op takeover_end; /* armed while takeover is pending */
 	struct arbiter_takeover takeover;
 	bool pumping;
-	bool blocked;		  /* a demand found no room */
+	bool blocked; /* a demand found no room */
+	bool over; /* a group is above its limit, or all are above the budget, and nothing can go */
 	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
 	uint64_t last_memory_check_ns;
 

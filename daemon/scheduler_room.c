@@ -330,7 +330,7 @@ void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 		}
 		if (pinned && c->state == CHUNK_RESIDENT) {
 			/* The time runs only while somebody waits. */
-			if (s->blocked)
+			if (s->blocked || s->over)
 				revoke_pins(s, &ref, now_ns);
 			else
 				ref.since_ns = now_ns;
@@ -382,14 +382,23 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns)
 	struct arbiter_over over[4];
 	int n = arbiter_over(s->arbiter, s->dev, ARBITER_VRAM, over, 4);
 
+	s->over = false;
 	for (int i = 0; i < n && i < 4; i++) {
 		uint64_t excess = over[i].over_max > over[i].over_high ? over[i].over_max :
 									 over[i].over_high;
 		struct chunk_ref ref;
 
-		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes)
-			if (victim_in_group(s, &over[i].group, now_ns, &ref) < 0 ||
-			    evict(s, ref.object, ref.chunk, NULL, 0) == -EAGAIN)
+		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes) {
+			int r = 0;
+
+			/* What is cached for nobody counts for nobody but the device. */
+			if (over[i].group.kind != ARBITER_ROOT ||
+			    !find_unused(s, &ref.object, &ref.chunk))
+				r = victim_in_group(s, &over[i].group, now_ns, &ref);
+			if (r < 0)
+				s->over = true;
+			if (r < 0 || evict(s, ref.object, ref.chunk, NULL, 0) == -EAGAIN)
 				break;
+		}
 	}
 }
