@@ -78,7 +78,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 
 # ---- flags -------------------------------------------------------------------
 
-FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd check
+FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd libdrm check
 BUILDS := $(filter-out deps deps-% help clean distclean format check-style check check-% demo \
 	demo-kmod uninstall modules modules_install install-dkms,$(or $(MAKECMDGOALS),all))
 MISSING := $(if $(BUILDS),$(shell for p in $(FOREIGN); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done))
@@ -111,6 +111,7 @@ FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 
 DAEMON_LIBS = $(call pkg,--libs liburing inih jansson libxxhash libcap-ng libsystemd)
 CLIENT_LIBS = $(call pkg,--libs jansson libxxhash)
+TOOL_LIBS = $(CLIENT_LIBS) $(call pkg,--libs libdrm)
 CHECK_LIBS = $(call pkg,--libs check)
 
 # ---- what there is -----------------------------------------------------------
@@ -369,7 +370,7 @@ $(B)/vramd: $(call obj,$(DAEMON_SRC) $(LEDGER_SRC)) $(COMMON) $(B)/.link
 define tool_rule
 $$(B)/$(1): $$(call obj,$$(wildcard tools/$(1)/*.c)) $$(STATIC) $$(COMMON) $$(B)/.link
 	$$(call say,LD,$$@)
-	$$(link) $$(CLIENT_LIBS)
+	$$(link) $$(TOOL_LIBS)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 

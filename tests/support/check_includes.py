@@ -36,7 +36,7 @@ PARTS = [
 # name it has, or has as a prefix before an underscore (gpu_host.c: gpu). It may include
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
-    ["log", "loop", "policy", "gpu", "drm", "privileges", "config"],
+    ["log", "loop", "policy", "gpu", "privileges", "config"],
     ["arbiter", "limits", "limit_table", "object", "store", "swap", "hostpool", "pager"],
     ["scheduler", "stats"],
     ["session", "admin", "listener", "metrics"],
@@ -49,7 +49,7 @@ SOLE = [
     (r"liburing\.h|liburing/.*", r"daemon/loop(_\w+)?\.[ch]"),
     (r"cuda\.h", r"(?!)"),
     (r"common/cuda_\w+\.h", r"common/cuda_\w+\.[ch]|daemon/gpu_cuda\w*\.[ch]|libclient/cuda\w*(/\w+)?\.[ch]"),
-    (r"xf86drm(Mode)?\.h|libdrm/.*|drm/.*", r"daemon/drm\.c"),
+    (r"xf86drm(Mode)?\.h|libdrm/.*|drm/.*|\w+_drm\.h", r"common/drm\.c"),
     (r"bpf/.*", r"tools/vramtrace/.*"),
     (r"ini\.h", r"daemon/config\w*\.c"),
     (r"cap-ng\.h", r"daemon/privileges\.c"),
