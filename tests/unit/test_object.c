@@ -45,7 +45,19 @@ static int fake_close(struct gpu_client *client, struct gpu_object *object, uint
 	return 0;
 }
 
-static const struct gpu_ops ops = { .client_open = fake_open, .client_close = fake_close };
+static uint64_t stamps[N_CHUNKS];
+
+static uint64_t fake_stamp(struct gpu_object *object, uint32_t chunk)
+{
+	(void)object;
+	return stamps[chunk];
+}
+
+static const struct gpu_ops ops = {
+	.client_open = fake_open,
+	.client_close = fake_close,
+	.chunk_stamp = fake_stamp,
+};
 
 static uint32_t told_order[N_CHUNKS], n_told;
 static uint32_t expert_group[N_CHUNKS], expert_place[N_CHUNKS];
@@ -82,6 +94,8 @@ static struct use *uses[2];
 
 static void setup(void)
 {
+	gpu.imports = false;
+	memset(stamps, 0, sizeof(stamps));
 	mem = (struct gpu_object){
 		.gpu = &gpu,
 		.map_bytes = (uint64_t)N_CHUNKS * CHUNK,
@@ -179,6 +193,29 @@ START_TEST(runs_and_index)
 	ck_assert_ptr_null(use_layer(use, 8));
 	ck_assert_uint_eq(layer_slot(layer(0, 2)), 7);
 	ck_assert_ptr_eq(layer_residency(layer(0, 2)), &tables[0][7]);
+}
+END_TEST
+
+/* The slot tells where a card has put the layer, before it says that it is there; the host device tells nothing. */
+START_TEST(binding_of_a_layer)
+{
+	set_layers(0, 0);
+	for (uint32_t c = 0; c < N_CHUNKS; c++)
+		stamps[c] = 100 + c;
+	arrive_all();
+	layer_make_resident(layer(0, 0));
+	ck_assert_uint_eq(residency_binding(layer_residency(layer(0, 0))), 0);
+
+	gpu.imports = true;
+	layer_make_resident(layer(0, 1));
+	/* Of chunks 3 to 5 and 10 the newest. */
+	ck_assert_uint_eq(residency_binding(layer_residency(layer(0, 1))), 110);
+	ck_assert_int_eq(object_claim_chunk(&object, 4), 0);
+	stamps[4] = 500;
+	arrive(4);
+	ck_assert_int_eq(state(0, 1), RESIDENCY_ABSENT);
+	layer_make_resident(layer(0, 1));
+	ck_assert_uint_eq(residency_binding(layer_residency(layer(0, 1))), 500);
 }
 END_TEST
 
@@ -487,6 +524,7 @@ int main(void)
 	tcase_add_loop_test(tc, claim_of_a_pinned_layer, 0, 4);
 	tcase_add_test(tc, claim_that_cannot_close);
 	tcase_add_test(tc, claim_of_what_is_held);
+	tcase_add_test(tc, binding_of_a_layer);
 	tcase_add_test(tc, no_client);
 	tcase_add_test(tc, declared_order);
 	tcase_add_test(tc, order_that_the_policy_refuses);
