@@ -134,7 +134,7 @@ static const struct config_option options[] = {
 	  .help = "sessions of one user other than root and the daemon's own" },
 	{ "limits", "max_slots", CONFIG_COUNT, FIELD(limits.max_slots), "16384", .min = 64,
 	  .max = 1048576, .help = "layers of a session" },
-	{ "limits", "max_objects", CONFIG_COUNT, FIELD(limits.max_objects), "256", .min = 1,
+	{ "limits", "max_objects", CONFIG_COUNT, FIELD(limits.max_objects), "1024", .min = 1,
 	  .max = 65536, .help = "models and buffers of a session" },
 	{ "limits", "max_extents", CONFIG_COUNT, FIELD(limits.max_extents), "262144", .min = 1,
 	  .max = 16777216, .help = "extents of a model" },
