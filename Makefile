@@ -14,7 +14,8 @@
 #   tools/X/*.c                build/X
 #   tests/{unit,conformance,integration,kmod}/test_X.c
 #                              one program each, below build/tests/
-#   tests/{stress,bench}/X.c   a program if it has a `links:` line (bench: an
+#   tests/{stress,bench,gpu}/X.c
+#                              a program if it has a `links:` line (bench: an
 #                              underscore becomes a dash in the program's name)
 #   tests/fuzz/fuzz_X.c        build/fuzz/X, clang's libFuzzer
 #
@@ -136,7 +137,8 @@ TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
-	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c)
+	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c \
+	tests/gpu/*.c)
 ifneq ($(BUILDS),)
 $(shell mkdir -p $(B) && t=$$(mktemp $(B)/tests.mk.XXXXXX) && \
 	awk -f tests/support/links.awk $(TEST_SRC) </dev/null >$$t && \

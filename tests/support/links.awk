@@ -8,7 +8,7 @@
 #
 # Both may be repeated and may stand inside a block comment. Which .c files
 # are programs follows from the folder: test_*.c in unit/, conformance/,
-# integration/ and kmod/, fuzz_*.c in fuzz/, and in stress/, bench/ and kmod/ those that
+# integration/ and kmod/, fuzz_*.c in fuzz/, and in stress/, bench/, kmod/ and gpu/ those that
 # have a `links:` line; the rest are helpers that others name. `.c` is linked as its
 # object, `libvram.a` from the build folder.
 
@@ -30,7 +30,7 @@ function finish(    dir, name, kind, target, objdir, i, n, word, prereq) {
 	else if (dir == "stress" || dir == "bench")
 		kind = !has_links ? "" : dir == "bench" ? "BENCH_PROGS" : "TEST_PROGS"
 	else
-		kind = name ~ /^test_/ || (dir == "kmod" && has_links) ? "TEST_PROGS" : ""
+		kind = name ~ /^test_/ || ((dir == "kmod" || dir == "gpu") && has_links) ? "TEST_PROGS" : ""
 	if (kind == "")
 		return
 
