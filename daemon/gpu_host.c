@@ -301,6 +301,7 @@ static int host_object_new(struct gpu *gpu, const char *name, uint64_t bytes, ui
 			"device host: resident chunks may be swapped out by the kernel (mlock: %s)",
 			strerror(errno));
 	}
+	host_guard_add(&object->guard, object->addr, bytes, object->fd);
 	*out = &object->gpu_object;
 	return 0;
 
@@ -328,9 +329,15 @@ static int host_object_client_fd(struct gpu_object *gpu_object, int *out_fd)
 static uint64_t host_object_memory(struct gpu_object *gpu_object)
 {
 	struct host_object *object = (struct host_object *)gpu_object;
+	off_t bytes = (off_t)gpu_object->map_bytes;
 	struct stat st;
 
-	return fstat(object->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	if (fstat(object->fd, &st))
+		return 0;
+	/* Who may write to it may also make it longer or shorter. */
+	if (st.st_size != bytes && (ftruncate(object->fd, bytes) || fstat(object->fd, &st)))
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
 }
 
 static void *host_chunk_addr(struct gpu_object *gpu_object, uint32_t chunk)
@@ -363,6 +370,7 @@ static struct gpu_object *host_object_free(struct gpu_object *gpu_object)
 	 * served again, where beyond the end of the file it would die of SIGBUS. */
 	if (host_chunk_drop(gpu_object, 0, gpu_object->n_chunks))
 		log_error("device host: cannot empty an object: %s", strerror(errno));
+	host_guard_del(&object->guard);
 	munmap(object->reserve, gpu_object->map_bytes + HUGE_BYTES);
 	close(object->fd);
 	free(object);

@@ -4,6 +4,7 @@
 #define VRAM_DAEMON_GPU_HOST_H
 
 #include "daemon/gpu.h"
+#include "daemon/gpu_host_guard.h"
 
 struct host_object {
 	struct gpu_object gpu_object; /* first */
@@ -11,6 +12,7 @@ struct host_object {
 	char *addr;	       /* the daemon's own mapping, shared and writable */
 	void *reserve;	       /* the address range around it, for alignment */
 	struct list_node maps; /* struct host_map of all clients */
+	struct host_guard guard;
 };
 
 int host_client_new(struct loop *loop, int fd, const struct gpu_client_events *events, void *owner,

@@ -324,8 +324,8 @@ static void io_done(struct store_io *io, int res)
 		pager->stats.swap_in_bytes += io->len;
 		res = swap_verify(pager->params.swap, (uint32_t)t->swap_slot, io->buf, io->len);
 		if (res < 0)
-			log_error("swap: the content of a chunk of %s came back changed",
-				  t->object->name);
+			log_error_limited("swap: the content of a chunk of %s came back changed",
+					  t->object->name);
 	} else if (res == 0) {
 		pager->stats.read_bytes += io->len;
 		/* Behind the file's end: what a recycled slot held before is nobody's business. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// links: daemon/gpu_host.c daemon/gpu_host_map.c daemon/loop.c daemon/log.c common/fd.c common/err.c
+// links: daemon/gpu_host.c daemon/gpu_host_guard.c daemon/gpu_host_map.c daemon/loop.c daemon/log.c
+// links: common/fd.c common/err.c
 // libs: -luring -lpthread
 /*
  * The host device, with this process as its own client: a thread touches the mapping while the test
@@ -466,6 +467,48 @@ START_TEST(link_copies_both_ways_at_its_rate)
 }
 END_TEST
 
+/* A buffer's file can be written to by its client, and so be cut: the daemon's touch must not be its end. */
+START_TEST(files_that_are_cut_are_made_whole)
+{
+	struct gpu_object *buffer;
+	struct stat st;
+	int fd;
+
+	ck_assert_int_eq(gpu_object_new(gpu, "cut", 4 * CHUNK, CHUNK, true, 0, &buffer), 0);
+	ck_assert_int_eq(gpu_object_client_fd(buffer, &fd), 0);
+	for (uint32_t c = 0; c < 4; c++)
+		memset(gpu_chunk_addr(buffer, c), 'a', CHUNK);
+	ck_assert_int_eq(ftruncate(fd, CHUNK + 4096), 0);
+	ck_assert_int_eq(*(volatile char *)gpu_chunk_addr(buffer, 3), 0);
+	ck_assert_int_eq(((volatile char *)gpu_chunk_addr(buffer, 1))[4095], 'a');
+	ck_assert_int_eq(((volatile char *)gpu_chunk_addr(buffer, 1))[4096], 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	memset(gpu_chunk_addr(buffer, 2), 'b', CHUNK);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 4 * CHUNK);
+	/* Made longer it would hold memory that no chunk is charged for. */
+	ck_assert_int_eq(ftruncate(fd, 9 * CHUNK), 0);
+	ck_assert_int_eq(fallocate(fd, 0, 8 * CHUNK, CHUNK), 0);
+	ck_assert_uint_eq(gpu_object_memory(buffer), CHUNK);
+	close(fd);
+	gpu_object_free(buffer);
+}
+END_TEST
+
+/* Anywhere else SIGBUS is what it was. */
+START_TEST(other_files_that_are_cut_are_the_end)
+{
+	int fd = memfd_create("other", MFD_CLOEXEC);
+	volatile char *at;
+
+	ck_assert_int_eq(ftruncate(fd, 4096), 0);
+	at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert(at != MAP_FAILED);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	*at = 1;
+}
+END_TEST
+
 START_TEST(last_chunk_may_be_short)
 {
 	struct gpu_object *odd;
@@ -508,6 +551,8 @@ int main(void)
 	tcase_add_test(touching, two_threads_one_chunk);
 	tcase_add_test(touching, bad_mappings_are_refused);
 	tcase_add_test(touching, other_descriptors_are_refused);
+	tcase_add_test(touching, files_that_are_cut_are_made_whole);
+	tcase_add_test_raise_signal(touching, other_files_that_are_cut_are_the_end, SIGBUS);
 	tcase_add_test(touching, last_chunk_may_be_short);
 	tcase_set_timeout(link, 60);
 	tcase_add_test(link, link_copies_both_ways_at_its_rate);
