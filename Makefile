@@ -18,6 +18,7 @@
 #                              a program if it has a `links:` line (bench: an
 #                              underscore becomes a dash in the program's name)
 #   tests/fuzz/fuzz_X.c        build/fuzz/X, clang's libFuzzer
+#   tests/cuda-standin/*.c     build/cuda-standin/libcuda.so.1, for tests alone
 #
 # A test program links only what it names near its top, which proves the
 # layering (tests/support/links.awk reads these lines):
@@ -135,6 +136,8 @@ PRELOAD := $(if $(PRELOAD_SRC),$(B)/libvram-preload.so)
 EXAMPLES := $(patsubst libclient/examples/%.c,$(B)/examples/%,$(EXAMPLE_SRC))
 TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
+STANDIN_SRC := $(filter-out tests/cuda-standin/nvml.c,$(wildcard tests/cuda-standin/*.c))
+STANDIN := $(if $(STANDIN_SRC),$(B)/cuda-standin/libcuda.so.1)
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
 	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c \
@@ -160,7 +163,7 @@ objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PR
 	$(EXAMPLE_SRC) $(wildcard tools/*/*.c) $(filter-out tests/fuzz/%,$(TEST_SRC)) \
 	$(wildcard tests/support/*.c))
 
-tests: all $(TEST_PROGS) $(if $(SAN),,$(B)/tests/failnth.so)
+tests: all $(TEST_PROGS) $(STANDIN) $(if $(SAN),,$(B)/tests/failnth.so)
 
 benches: all $(BENCH_PROGS)
 
@@ -362,6 +365,12 @@ $(B)/libvram-preload.so: $(call plain,$(PRELOAD_SRC) $(CLIENT_SRC)) $(PLAIN_COMM
 	$(Q)$(CC) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -shared -Wl,-soname,$(@F) \
 		-Wl,--no-undefined -Wl,--exclude-libs,ALL \
 		$(if $(PRELOAD_MAP),-Wl$(comma)--version-script=$(PRELOAD_MAP)) $(CLIENT_LIBS)
+
+# The driver for tests without a card. It is loaded by programs with and without a sanitizer.
+$(B)/cuda-standin/libcuda.so.1: $(call plain,$(STANDIN_SRC)) tests/cuda-standin/libcuda.map $(B)/.link
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -o $@ $(filter %.o,$^) -shared -Wl,-soname,$(@F) \
+		-Wl,--no-undefined -Wl,--version-script=tests/cuda-standin/libcuda.map
 
 # ---- programs ----------------------------------------------------------------
 
