@@ -20,6 +20,8 @@
 #include "daemon/store_private.h"
 
 #define BLOCK 4096u
+/* Lines of a client's own mount table: it may have made as many as it likes, and they are read by the one thread. */
+#define MOUNTS_MAX 8192u
 
 struct store_file {
 	struct store *store;
@@ -65,7 +67,7 @@ struct store *store_free(struct store *store)
 
 /* The type of the file system that holds fd, from a mount table. Asking the file system itself could block
  * for as long as a user-space file system likes. Return: true if found. */
-static bool find_fstype(const char *table, int mnt_id, char *type, size_t size)
+static bool find_fstype(const char *table, uint32_t max_lines, int mnt_id, char *type, size_t size)
 {
 	_cleanup_fclose_ FILE *f = fopen(table, "re");
 	_cleanup_free_ char *line = NULL;
@@ -73,7 +75,7 @@ static bool find_fstype(const char *table, int mnt_id, char *type, size_t size)
 
 	if (!f)
 		return false;
-	while (getline(&line, &room, f) > 0) {
+	while (max_lines-- > 0 && getline(&line, &room, f) > 0) {
 		char *dash;
 
 		if (atoi(line) != mnt_id)
@@ -96,11 +98,13 @@ static int check_fstype(int fd, pid_t pid)
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx))
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
-	if (!find_fstype("/proc/self/mountinfo", (int)stx.stx_mnt_id, type, sizeof(type)) &&
-	    !(pid > 0 && find_fstype(path, (int)stx.stx_mnt_id, type, sizeof(type)))) {
+	if (!find_fstype("/proc/self/mountinfo", UINT32_MAX, (int)stx.stx_mnt_id, type,
+			 sizeof(type)) &&
+	    !(pid > 0 && find_fstype(path, MOUNTS_MAX, (int)stx.stx_mnt_id, type, sizeof(type)))) {
 		log_warn_limited(
-			"refused a model on a mount that cannot be found (detached or in another "
-			"namespace)");
+			"refused a model on a mount that cannot be found (detached, in another "
+			"namespace, or behind %u others)",
+			MOUNTS_MAX);
 		return -EOPNOTSUPP;
 	}
 	if (strncmp(type, "fuse", 4) == 0) {
