@@ -22,6 +22,7 @@ import vram_wire  # noqa: E402
 TMP = os.environ["TEST_TMP"]
 HELLO, MODEL_OPEN, EXTENTS, BUFFER_NEW, OBJECT_CLOSE, UFFD, MAP, UNMAP = range(1, 9)
 ACQUIRE, CANCEL, USED, PREFETCH, ORDER, PASS, STATS, ADMIN = range(9, 17)
+DEVICE, ATTACH, CHUNKS, RECLAIMED = range(17, 21)
 REPLY = vram_wire.REPLY
 BIG32, BIG64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 FILE_BYTES = 1 << 20
@@ -77,6 +78,10 @@ VALID = {
     PASS: (struct.pack("=II", 1, 0), 0, False),
     STATS: (b"", 0, True),
     ADMIN: (b"{}", 0, True),
+    DEVICE: (b"", 0, True),
+    ATTACH: (bytes(24), 0, True),
+    CHUNKS: (struct.pack("=IIQ", 1, 0, 1), 0, True),
+    RECLAIMED: (struct.pack("=IIQ", 1, 0, 1), 0, False),
 }
 
 
@@ -209,7 +214,7 @@ class Hostile(unittest.TestCase):
         self.assertIsNone(client.receive())
 
     def test_types_that_do_not_exist(self):
-        for kind in (0, 17, 63, 64, 65, 66, REPLY | HELLO, REPLY, BIG32):
+        for kind in (0, 21, 63, 64, 65, 66, REPLY | HELLO, REPLY, BIG32):
             self.send_ends(kind, why="unknown type")
 
     def test_error_and_seq_in_requests(self):
@@ -371,7 +376,7 @@ class Hostile(unittest.TestCase):
     def test_objects_without_end(self):
         """Up to the limit, and the next one is refused; closing makes room."""
         client = self.client()
-        for _ in range(256):
+        for _ in range(1024):
             client.send(BUFFER_NEW, buffer_new(size=4096, layer=4096))
             _, _, error, body, fds = client.receive()
             self.assertEqual(error, 0, vram_wire.text(body))

@@ -467,9 +467,9 @@ def test_models(w):
             s.send(EXTENTS, one, seq=s.seq)
         # More objects than allowed: refused, not dropped.
         with w.session() as s:
-            got = [s.outcome(MODEL_OPEN, open_body(size), fd) for _ in range(300)]
-            w.expect("the first of 300 objects", got[0], 0)
-            w.expect("the last of 300 objects", got[-1], errno.E2BIG)
+            got = [s.outcome(MODEL_OPEN, open_body(size), fd) for _ in range(1100)]
+            w.expect("the first of 1100 objects", got[0], 0)
+            w.expect("the last of 1100 objects", got[-1], errno.E2BIG)
     w.still_well("models")
 
 
