@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 
 #define LAYERS_MAX (1u << 20)
 #define NAME_MAX_  16
@@ -93,8 +94,7 @@ int vram_buffer_new(struct vram_client *client, const char *name, uint64_t bytes
 		r = object_new_buffer(client, name ? name : "buffer", bytes, layer_bytes,
 				      &buffer->object);
 	if (r == 0)
-		r = object_map(buffer->object, 0, false, buffer->object->map_bytes, 0,
-			       PROT_READ | PROT_WRITE, &addr);
+		r = object_map_whole(buffer->object, PROT_READ | PROT_WRITE, &addr);
 	if (r == 0) {
 		buffer->base = (char *)(uintptr_t)addr;
 		fill_layers(buffer, layer_bytes);
@@ -115,11 +115,13 @@ void vram_buffer_free(struct vram_buffer *buffer)
 	if (!buffer)
 		return;
 	if (client_check(buffer->client) == 0) {
+		if (buffer->object)
+			cuda_drain(buffer->client, buffer->object);
 		client_lock(buffer->client);
 		object_free(buffer->object);
 		client_unlock(buffer->client);
 	} else if (buffer->object) {
-		close(buffer->object->mem_fd);
+		object_abandon(buffer->object);
 	}
 	free(buffer->layers);
 	free(buffer);

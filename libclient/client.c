@@ -15,6 +15,7 @@
 
 #include "common/err.h"
 #include "common/fd.h"
+#include "libclient/cuda_state.h"
 #include "libclient/reader.h"
 
 static __thread char error_text[512];
@@ -147,6 +148,8 @@ void client_unlock(struct vram_client *client)
 	void *arg = client->callback_arg;
 	struct event_node *node, *tmp;
 
+	if (client->cuda && client->cuda->n_reclaims)
+		cuda_reclaim_serve(client->cuda);
 	list_splice_tail(&client->events, &events);
 	pthread_mutex_unlock(&client->lock);
 	list_for_each_safe(node, tmp, &events, node) {
@@ -229,7 +232,7 @@ static int client_alloc(const char *path, const char *name, uint32_t hello_flags
 	client->sock = -1;
 	client->uffd = -1;
 	client->device_fd = -1;
-	client->watch_stop_fd = -1;
+	client->watch_kick_fd = -1;
 	client->hello_flags = hello_flags;
 	list_init(&client->objects);
 	list_init(&client->events);
@@ -329,15 +332,23 @@ void vram_close(struct vram_client *client)
 	forked = client_check(client) < 0;
 	if (!forked) {
 		watch_stop(client);
+		if (client->cuda) {
+			cuda_drain(client, NULL);
+			cuda_detach(client);
+		}
 		table_put(client->table);
+		if (client->cuda)
+			cuda_free(client);
 	} else {
 		/* The mapping was not inherited: at its address may be something else. */
 		free(client->table);
 		if (client->device)
 			device_free(client->device);
 		client->device = NULL;
-		if (client->watch_stop_fd >= 0)
-			close(client->watch_stop_fd);
+		if (client->watch_kick_fd >= 0)
+			close(client->watch_kick_fd);
+		if (client->cuda)
+			cuda_forget(client);
 	}
 	client_destroy(client);
 }

@@ -18,6 +18,9 @@
  *   PHASE_UP		the table is the current one
  *   PHASE_EXCHANGE	the table is being exchanged: take the lock and look again
  *
+ * On a card (cuda_state.h) client->lock guards what is mapped there too, and is held for the driver's calls that map and
+ * unmap; cuda_client.release_lock, the innermost of all, guards releases by streams.
+ *
  * LOSS AND RETURN. `lost` is set when the socket ends. The mappings and the table stay; old uffds
  * are kept until every mapping has been exchanged (client_reconnect() in reconnect.c).
  */
@@ -41,6 +44,8 @@ enum {
 	PHASE_EXCHANGE = 2,
 };
 
+struct cuda_client;
+struct cuda_object;
 struct table;
 
 /* A session of /dev/vram, the kernel module; it goes with the client and the last table of it. */
@@ -57,8 +62,10 @@ struct device {
 struct table {
 	struct residency_slot *slots;
 	size_t bytes;
-	unsigned int refs;     /* client->lock */
-	struct device *device; /* whose pages these are; NULL: a memory file */
+	unsigned int refs;	  /* client->lock */
+	struct device *device;	  /* whose pages these are; NULL: a memory file */
+	struct cuda_client *cuda; /* whose device can write to it, at device_addr; or NULL */
+	uint64_t device_addr;
 };
 
 struct object_map {
@@ -106,7 +113,8 @@ struct object {
 	struct residency_slot *slots;
 	struct table *table;
 
-	struct list_node maps; /* maps_lock; changed with client->lock held too */
+	struct list_node maps;	  /* maps_lock; changed with client->lock held too */
+	struct cuda_object *cuda; /* on a card, in the place of maps; NULL elsewhere */
 
 	/* REVOKE: finds the layer of a slot; NULL for the shim. */
 	struct vram_layer *(*layer_of)(struct object *object, uint32_t index);
@@ -156,9 +164,13 @@ struct vram_client {
 	void *callback_arg;
 	struct vram_msg_hello_reply hello;
 
+	struct cuda_client
+		*cuda; /* NULL: not attached to a card. Set once, before the first object */
+
 	pthread_t watch;
 	bool has_watch;
-	int watch_stop_fd; /* an eventfd */
+	int watch_kick_fd; /* an eventfd: look again */
+	_Atomic bool watch_stop;
 	/* For the shim: in the watch's thread, at its begin and then about every two seconds. */
 	void (*watch_hook)(struct vram_client *client, enum watch_event event);
 };
@@ -169,6 +181,11 @@ struct vram_layer {
 	uint32_t slot; /* index within the object */
 	uint32_t n_parts;
 	_Atomic uint32_t *phase; /* the client's */
+	/*
+	 * The slot's `binding` for which everything is mapped, 0 for none: an acquire that finds another one there has
+	 * to map first. Both are 0 on the host. A layer of several parts does not use it.
+	 */
+	_Atomic uint64_t bound;
 	struct layer_slot {
 		struct object *object;
 		uint32_t slot;
@@ -257,7 +274,8 @@ struct request {
 	uint32_t n_extents;
 	void *reply; /* where the body goes; its size must be exact */
 	size_t reply_bytes;
-	int *out_fd;	  /* NULL, or the one descriptor that must come */
+	int *out_fd;	  /* NULL, or where the descriptors that must come go */
+	uint32_t n_fds;	  /* how many; 0 is 1 */
 	bool may_lack_fd; /* it need not: *out_fd is -1 then */
 };
 /* Return: 0, -ENOTCONN if the connection was lost, what the daemon said, or -EPROTO. */
@@ -278,6 +296,8 @@ int object_new_buffer(struct vram_client *client, const char *name, uint64_t byt
 		      uint64_t layer_bytes, struct object **out_object);
 /* Unmaps what is mapped, tells the daemon if it is there. NULL is fine. */
 struct object *object_free(struct object *object);
+/* In a forked child, instead. */
+void object_abandon(struct object *object);
 /* MODEL_OPEN or BUFFER_NEW for an object that is filled in; the reply's descriptor is *out_fd. */
 int object_open(struct object *object, struct vram_msg_object_reply *out_reply, int *out_fd);
 int object_send_order(struct object *object);
@@ -292,6 +312,8 @@ int object_map(struct object *object, uint64_t addr, bool replace, uint64_t leng
  * undefined content, for the caller to unmap or to replace in one step.
  */
 void object_unmap(struct vram_client *client, uint64_t addr, uint64_t length, bool leave);
+/* Maps all of it, for the processor or in the card's address space. */
+int object_map_whole(struct object *object, int prot, uint64_t *out_addr);
 /* Makes sure that the daemon has our userfaultfd. */
 int object_need_uffd(struct vram_client *client);
 /* Reserves and maps; PROT_NONE and not inherited. For object_map() and the exchange. */
@@ -309,10 +331,22 @@ int client_reconnect(struct vram_client *client);
 
 int watch_start(struct vram_client *client);
 void watch_stop(struct vram_client *client);
+/* Has the watch look at everything anew. Needs no lock. */
+void watch_kick(struct vram_client *client);
 
 /* ---- layer.c ---- */
 
 /* For a loaded layer's first part; see struct vram_layer. */
 void layer_init(struct vram_layer *layer, struct vram_client *client);
+/*
+ * Pins these parts, which need not be of one layer, asks for all that are absent, and waits for each; maps them
+ * where that is needed. deadline: CLOCK_MONOTONIC, UINT64_MAX for none; `wait` false: only looks. `*seen` has room
+ * for n words. The first n_pinned are pinned already. Return: as vram_layer_acquire(); without 0 nothing of
+ * it is pinned. The lock is held, and let go meanwhile.
+ */
+int layer_acquire_parts(struct vram_client *client, const struct layer_slot *parts, uint32_t n,
+			uint32_t n_pinned, uint32_t *seen, bool wait, uint64_t deadline);
+/* Takes back one pin of each; without the lock. */
+void layer_unpin(struct vram_client *client, const struct layer_slot *parts, uint32_t n);
 
 #endif

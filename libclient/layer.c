@@ -6,8 +6,10 @@
  * else goes through acquire_slowly(). A layer whose extents lie in several files of a split model has a part, and a
  * slot, in each; it is acquired when all are.
  *
+ * On a card what is resident must be mapped as well, see cuda_state.h.
+ *
  * A pin that is raised stays raised while the thread waits, over restarts of the daemon too (reconnect.c carries
- * it over); so every way out of acquire_slowly() without success gives it back exactly once.
+ * it over); so every way out of layer_acquire_parts() without success gives it back exactly once.
  */
 #define _GNU_SOURCE 1
 #include "libclient/internal.h"
@@ -16,6 +18,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 #include "libclient/reader.h"
 
 /* How long a thread sleeps on a slot before it looks whether the daemon is still there. */
@@ -274,36 +277,151 @@ static int lock_until(struct vram_client *client, uint64_t deadline)
 #endif
 }
 
-/* Takes back pins of the first n parts that were raised outside the lock. */
-static void unpin(struct vram_layer *layer, uint32_t n)
+/* `phase` is the client's, which the fast path has at hand. */
+static inline void unpin(_Atomic uint32_t *phase, struct vram_client *client,
+			 const struct layer_slot *parts, uint32_t n)
 {
 	bool done = false;
 
 	reader_enter();
-	if (__builtin_expect(phase_up(layer), 1)) {
+	if (__builtin_expect(atomic_load_explicit(phase, memory_order_seq_cst) == PHASE_UP, 1)) {
 		for (uint32_t i = 0; i < n; i++)
-			residency_release(slot_of(&layer->parts[i]));
+			residency_release(slot_of(&parts[i]));
 		done = true;
 	}
 	reader_leave();
-	if (__builtin_expect(done, 1) || client_check(layer->client) < 0)
+	if (__builtin_expect(done, 1) || client_check(client) < 0)
 		return;
 	/* The table is being exchanged, and these pins with it. */
-	client_lock(layer->client);
+	client_lock(client);
 	for (uint32_t i = 0; i < n; i++)
-		residency_release(slot_of(&layer->parts[i]));
-	client_unlock(layer->client);
+		residency_release(slot_of(&parts[i]));
+	client_unlock(client);
 }
 
-/* `pinned`: the first part's pin has been raised already, and `outcome` found. */
-static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pinned,
-			  enum residency_outcome outcome)
+void layer_unpin(struct vram_client *client, const struct layer_slot *parts, uint32_t n)
+{
+	unpin(client->phase, client, parts, n);
+}
+
+/* Asks for all parts that are not there, so that the daemon can load one while it loads another. */
+static bool ask_for_all(const struct layer_slot *parts, const uint32_t *seen, uint32_t n)
+{
+	bool asked = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (parts[i].object->error || residency_word_state(seen[i]) == RESIDENCY_RESIDENT)
+			continue;
+		post_slot(&parts[i], VRAM_MSG_ACQUIRE);
+		asked = true;
+	}
+	return asked;
+}
+
+/* One after the other, until all are there. */
+static int wait_for_all(const struct layer_slot *parts, const uint32_t *seen, uint32_t n, bool wait,
+			uint64_t deadline, const struct layer_slot **out_cancel)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		enum residency_outcome outcome = residency_classify(seen[i]);
+
+		if (parts[i].object->error)
+			r = client_fail(parts[i].object->error,
+					"what the layer was part of is lost");
+		else if (!wait || outcome == RESIDENCY_OK || outcome == RESIDENCY_E_NOTIFY)
+			r = look_at(&parts[i], seen[i]);
+		else
+			r = wait_for(&parts[i], seen[i], deadline, out_cancel);
+	}
+	return r;
+}
+
+/* On a card: what is there must be mapped, too. Return: as cuda_bind(). */
+static int bind_all(const struct layer_slot *parts, uint32_t n)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r == 0; i++)
+		r = parts[i].object->error ? -EAGAIN : cuda_bind(&parts[i]);
+	return r;
+}
+
+/* Mapping has met a daemon that has gone, or moved what was there. Return: 0 to wait for all once more. */
+static int after_bind(struct vram_client *client, int r, uint64_t deadline)
+{
+	if (r == -EAGAIN && client_now_ns() >= deadline)
+		return client_fail(-ETIMEDOUT, "the layer was not loaded in time");
+	if (r == -ENOTCONN) {
+		r = client_reconnect(client);
+		if (r == -ENOTCONN)
+			r = sleep_without_daemon(client, deadline);
+		return r;
+	}
+	if (r != -EAGAIN)
+		return r;
+	/* So that a daemon in error is not asked without pause. */
+	client_unlock(client);
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	client_lock(client);
+	return 0;
+}
+
+int layer_acquire_parts(struct vram_client *client, const struct layer_slot *parts, uint32_t n,
+			uint32_t n_pinned, uint32_t *seen, bool wait, uint64_t deadline)
+{
+	const struct layer_slot *cancel = NULL;
+	bool asked = false;
+	int r;
+
+	r = request_poll(client);
+	if (r < 0)
+		client_reconnect(client);
+	/* All parts are pinned first, so that none goes while another one comes. */
+	for (uint32_t i = 0; i < n; i++) {
+		if (i < n_pinned)
+			seen[i] = atomic_load(&slot_of(&parts[i])->word);
+		else
+			residency_try_acquire(slot_of(&parts[i]), residency_now_ns(), &seen[i]);
+	}
+	if (wait && n > 1)
+		asked = ask_for_all(parts, seen, n);
+	for (;;) {
+		r = wait_for_all(parts, seen, n, wait, deadline, &cancel);
+		if (r < 0 || !client->cuda)
+			break;
+		r = bind_all(parts, n);
+		if (r == 0 || !wait)
+			break;
+		r = after_bind(client, r, deadline);
+		if (r < 0)
+			break;
+		for (uint32_t i = 0; i < n; i++)
+			seen[i] = atomic_load(&slot_of(&parts[i])->word);
+	}
+	if (r == 0)
+		return 0;
+	for (uint32_t i = 0; i < n; i++)
+		residency_release(slot_of(&parts[i]));
+	/* Only now: the daemon drops a request that nobody's pin stands for any more, so threads that
+	 * wait for the same layer keep theirs. */
+	for (uint32_t i = 0; i < n && asked; i++)
+		if (residency_word_state(atomic_load(&slot_of(&parts[i])->word)) !=
+		    RESIDENCY_RESIDENT)
+			post_slot(&parts[i], VRAM_MSG_CANCEL);
+	if (cancel && !asked)
+		post_slot(cancel, VRAM_MSG_CANCEL);
+	return r;
+}
+
+/* The way of what is not there, or not mapped. n_pinned: 1 if the first part's pin has been raised already. */
+static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, uint32_t n_pinned,
+			  bool usable)
 {
 	uint64_t deadline = timeout_ns == 0 ? 0 : client_deadline(timeout_ns);
 	struct vram_client *client = layer->client;
-	const struct layer_slot *cancel = NULL;
 	uint32_t seen[PARTS_MAX];
-	uint32_t n = 0;
 	int r;
 
 	client_clear_error();
@@ -312,44 +430,14 @@ static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pin
 		return r;
 	if (lock_until(client, deadline) < 0) {
 		/* Somebody is talking to the daemon, for longer than we may wait. */
-		if (pinned && outcome == RESIDENCY_E_NOTIFY)
+		if (n_pinned && usable)
 			return 0;
-		if (pinned)
-			unpin(layer, 1);
+		if (n_pinned)
+			layer_unpin(client, layer->parts, n_pinned);
 		return timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
 	}
-	r = request_poll(client);
-	if (r < 0)
-		client_reconnect(client);
-	/* All parts are pinned first, so that none goes while another one comes. */
-	for (n = 0; n < layer->n_parts; n++) {
-		struct residency_slot *slot = slot_of(&layer->parts[n]);
-
-		if (n == 0 && pinned)
-			seen[n] = atomic_load(&slot->word);
-		else
-			residency_try_acquire(slot, residency_now_ns(), &seen[n]);
-	}
-	r = 0;
-	for (uint32_t i = 0; i < n && r == 0; i++) {
-		const struct layer_slot *part = &layer->parts[i];
-
-		outcome = residency_classify(seen[i]);
-		if (part->object->error)
-			r = client_fail(part->object->error, "what the layer was part of is lost");
-		else if (timeout_ns == 0 || outcome == RESIDENCY_OK ||
-			 outcome == RESIDENCY_E_NOTIFY)
-			r = look_at(part, seen[i]);
-		else
-			r = wait_for(part, seen[i], deadline, &cancel);
-	}
-	if (r < 0)
-		for (uint32_t i = 0; i < n; i++)
-			residency_release(slot_of(&layer->parts[i]));
-	/* Only now: the daemon drops a request that nobody's pin stands for any more, so threads that
-	 * wait for the same layer keep theirs. */
-	if (cancel)
-		post_slot(cancel, VRAM_MSG_CANCEL);
+	r = layer_acquire_parts(client, layer->parts, layer->n_parts, n_pinned, seen,
+				timeout_ns != 0, deadline);
 	client_unlock(client);
 	return r;
 }
@@ -357,7 +445,7 @@ static int acquire_slowly(struct vram_layer *layer, int64_t timeout_ns, bool pin
 int vram_layer_acquire(struct vram_layer *layer, int64_t timeout_ns)
 {
 	enum residency_outcome outcome = RESIDENCY_E_WAIT;
-	bool pinned = false;
+	bool pinned = false, mapped = false;
 	uint32_t seen;
 
 	if (layer->n_parts == 1) {
@@ -365,20 +453,25 @@ int vram_layer_acquire(struct vram_layer *layer, int64_t timeout_ns)
 
 		reader_enter();
 		if (__builtin_expect(phase_up(layer), 1)) {
-			outcome = residency_try_acquire(&layer->object->slots[layer->slot], now,
-							&seen);
+			struct residency_slot *slot = &layer->object->slots[layer->slot];
+
+			outcome = residency_try_acquire(slot, now, &seen);
+			/* Always so on the host. In this order: see RECLAIM in cuda_state.h. */
+			mapped = residency_binding(slot) ==
+				 atomic_load_explicit(&layer->bound, memory_order_seq_cst);
 			pinned = true;
 		}
 		reader_leave();
 	}
-	if (__builtin_expect(outcome == RESIDENCY_OK && layer->object->error == 0, 1))
+	if (__builtin_expect(outcome == RESIDENCY_OK && mapped && layer->object->error == 0, 1))
 		return 0;
-	return acquire_slowly(layer, timeout_ns, pinned, outcome);
+	/* A marked layer may be used; only the report is still to be made. */
+	return acquire_slowly(layer, timeout_ns, pinned, outcome == RESIDENCY_E_NOTIFY && mapped);
 }
 
 void vram_layer_release(struct vram_layer *layer)
 {
-	unpin(layer, layer->n_parts);
+	unpin(layer->phase, layer->client, layer->parts, layer->n_parts);
 }
 
 int vram_layer_prefetch(struct vram_layer *const *layers, size_t n)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 #include "libclient/layout.h"
 #include "libclient/plan.h"
 
@@ -61,6 +62,9 @@ void vram_model_close(struct vram_model *model)
 	if (!model)
 		return;
 	forked = client_check(model->client) < 0;
+	for (uint32_t f = 0; f < model->n_files && !forked; f++)
+		if (model->files[f].object)
+			cuda_drain(model->client, model->files[f].object);
 	if (!forked)
 		client_lock(model->client);
 	for (uint32_t f = 0; f < model->n_files; f++) {
@@ -69,7 +73,7 @@ void vram_model_close(struct vram_model *model)
 		if (!forked)
 			object_free(file->object);
 		else if (file->object)
-			close(file->object->mem_fd);
+			object_abandon(file->object);
 		free(file->layer_of);
 		free(file->number_of);
 	}
@@ -106,7 +110,7 @@ static int open_file(struct vram_model *model, struct model_file *file, int fd, 
 		return r;
 	file->object->owner = model;
 	file->n_layers = plan->n_layers;
-	r = object_map(file->object, 0, false, file->object->map_bytes, 0, PROT_READ, &addr);
+	r = object_map_whole(file->object, PROT_READ, &addr);
 	if (r < 0)
 		return r;
 	file->base = (char *)(uintptr_t)addr;

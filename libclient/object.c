@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 #include "libclient/uffd.h"
 
 static uint64_t page_up(uint64_t bytes)
@@ -66,11 +67,13 @@ static int check_reply(const struct object *object, const struct vram_msg_object
 	bool slots = object->kind == OBJECT_BUFFER || (object->flags & VRAM_MODEL_SLOTS);
 	struct stat st;
 
-	if (reply->map_bytes < page_up(object->size_bytes) || reply->map_bytes % 4096 ||
-	    reply->chunk_bytes < 4096 || (reply->chunk_bytes & (reply->chunk_bytes - 1)))
-		return -EPROTO;
 	if (slots && (reply->n_slots != object->n_layers || reply->slot_base > hello->n_slots ||
 		      reply->n_slots > hello->n_slots - reply->slot_base))
+		return -EPROTO;
+	if (object->client->cuda)
+		return cuda_object_check(object, reply, fd);
+	if (reply->map_bytes < page_up(object->size_bytes) || reply->map_bytes % 4096 ||
+	    reply->chunk_bytes < 4096 || (reply->chunk_bytes & (reply->chunk_bytes - 1)))
 		return -EPROTO;
 	if (fstat(fd, &st) || (uint64_t)st.st_size < reply->map_bytes)
 		return -EPROTO;
@@ -146,7 +149,9 @@ static int object_begin(struct object *object, struct object **out_object)
 	struct vram_msg_object_reply reply;
 	int fd, r;
 
-	r = object_open(object, &reply, &fd);
+	r = cuda_check_world(client);
+	if (r == 0)
+		r = object_open(object, &reply, &fd);
 	if (r < 0) {
 		object_destroy(object);
 		return r;
@@ -216,6 +221,8 @@ struct object *object_free(struct object *object)
 	client = object->client;
 	while ((map = list_first(&object->maps, struct object_map, node)))
 		object_unmap(client, map->addr, map->length, false);
+	/* Before the daemon hears of the end: then it knows that nobody has the memory any more. */
+	cuda_object_free(object);
 	if (!client->lost && !object->error) {
 		struct vram_msg_object_close body = { .object = object->id };
 
@@ -227,6 +234,12 @@ struct object *object_free(struct object *object)
 	list_del(&object->node);
 	table_put(object->table);
 	return object_destroy(object);
+}
+
+void object_abandon(struct object *object)
+{
+	cuda_object_forget(object);
+	close(object->mem_fd);
 }
 
 int object_send_order(struct object *object)
@@ -385,6 +398,13 @@ int object_map(struct object *object, uint64_t addr, bool replace, uint64_t leng
 	pthread_mutex_unlock(&client->maps_lock);
 	*out_addr = addr;
 	return 0;
+}
+
+int object_map_whole(struct object *object, int prot, uint64_t *out_addr)
+{
+	if (object->client->cuda)
+		return cuda_object_new(object, out_addr);
+	return object_map(object, 0, false, object->map_bytes, 0, prot, out_addr);
 }
 
 static bool overlaps(const struct object_map *map, uint64_t start, uint64_t end)

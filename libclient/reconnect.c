@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 #include "libclient/reader.h"
 #include "libclient/uffd.h"
 
@@ -226,8 +227,16 @@ static void exchange_slots(struct object *object, struct table *table, uint32_t 
 {
 	struct residency_slot *slots = table->slots + slot_base;
 
-	for (uint32_t i = 0; i < object->n_slots; i++)
-		atomic_fetch_add(&slots[i].acquired, residency_pins(&object->slots[i]));
+	for (uint32_t i = 0; i < object->n_slots; i++) {
+		struct residency_slot *old = &object->slots[i];
+		uint64_t pins = residency_pins(old);
+
+		/* The device may be releasing meanwhile: what is not counted here is carried over. */
+		if (object->cuda)
+			pins = atomic_load(&old->acquired) - atomic_load(&old->released) -
+			       cuda_slot_exchange(object, i);
+		atomic_fetch_add(&slots[i].acquired, pins);
+	}
 	object->slots = slots;
 	table_put(object->table);
 	object->table = table_get(table);
@@ -267,6 +276,9 @@ static int exchange_object(struct object *object, struct table *table, int empty
 	if (object->mem_fd >= 0)
 		close(object->mem_fd);
 	object->mem_fd = fd;
+	r = cuda_object_renew(object, &reply, fd);
+	if (r < 0)
+		return r;
 	exchange_slots(object, table, reply.slot_base);
 	list_for_each(map, &object->maps, node) {
 		r = exchange_map(object, map, fd, reply.object);
@@ -314,9 +326,14 @@ static int exchange(struct vram_client *client, int table_fd)
 	struct table *table;
 	int empty_fd, r;
 
+	r = cuda_reattach(client);
+	if (r < 0)
+		return r;
 	r = table_map(client, table_fd, &table);
 	if (r < 0)
 		return r;
+	if (client->cuda)
+		cuda_table_register(client->cuda, table);
 	r = retire_uffd(client);
 	if (r == 0 && any_mapping(client))
 		r = object_need_uffd(client);
@@ -330,6 +347,11 @@ static int exchange(struct vram_client *client, int table_fd)
 
 	atomic_store(client->phase, PHASE_EXCHANGE);
 	reader_wait();
+	if (client->cuda) {
+		cuda_imports_orphan(client->cuda);
+		list_for_each(object, &client->objects, node)
+			cuda_object_unbind(object);
+	}
 	list_for_each(object, &client->objects, node) {
 		r = exchange_object(object, table, empty_fd);
 		if (r < 0)
@@ -339,6 +361,9 @@ static int exchange(struct vram_client *client, int table_fd)
 	table_put(client->table);
 	client->table = table;
 	atomic_store(client->phase, PHASE_UP);
+	/* The next daemon has need of that memory. */
+	if (client->cuda)
+		cuda_sweep(client->cuda);
 
 	if (empty_fd >= 0)
 		close(empty_fd);

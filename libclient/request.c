@@ -21,6 +21,7 @@
 #include "common/err.h"
 #include "common/fd.h"
 #include "common/socket.h"
+#include "libclient/cuda_state.h"
 
 /* A daemon that does not answer for so long is taken for dead: nothing that it is asked takes long. */
 #define ANSWER_S 60
@@ -37,13 +38,26 @@ void request_lose(struct vram_client *client, const char *text)
 	client->sock = -1;
 	if (!client->told_lost)
 		client_add_event(client, &event);
+	if (!client->told_lost && client->cuda && client->cuda->hooks.lost) {
+		snprintf(client->cuda->lost_text, sizeof(client->cuda->lost_text), "%s", text);
+		client->cuda->was_lost = true;
+		watch_kick(client);
+	}
 	client->told_lost = true;
 }
 
 static void take_revoke(struct vram_client *client, const struct vram_msg_revoke *revoke)
 {
+	struct cuda_client *cuda = client->cuda;
 	struct object *object;
 
+	if (cuda && cuda->hooks.revoke) {
+		if (!cuda->revoked || revoke->deadline_ns < cuda->revoke_deadline_ns)
+			cuda->revoke_deadline_ns = revoke->deadline_ns;
+		cuda->revoked = true;
+		watch_kick(client);
+		return;
+	}
 	list_for_each(object, &client->objects, node) {
 		struct vram_event event = { .kind = VRAM_EVENT_REVOKE };
 
@@ -55,6 +69,23 @@ static void take_revoke(struct vram_client *client, const struct vram_msg_revoke
 		client_add_event(client, &event);
 		return;
 	}
+}
+
+static int take_reclaim(struct vram_client *client, const char *body, size_t body_bytes)
+{
+	struct vram_msg_reclaim reclaim;
+
+	if (body_bytes < sizeof(reclaim))
+		return -EPROTO;
+	memcpy(&reclaim, body, sizeof(reclaim));
+	if (reclaim.n > VRAM_CHUNKS_PER_MSG ||
+	    body_bytes != sizeof(reclaim) + reclaim.n * sizeof(uint64_t))
+		return -EPROTO;
+	/* It comes to those who have attached; without memory for it the daemon's deadline decides. */
+	if (client->cuda)
+		cuda_reclaim_note(client->cuda, (const uint64_t *)(body + sizeof(reclaim)),
+				  reclaim.n);
+	return 0;
 }
 
 /* An event in client->rx. Return: 0, -ENOTCONN after a GOODBYE, -EPROTO. */
@@ -73,6 +104,8 @@ static int take_event(struct vram_client *client)
 		memcpy(&revoke, body, sizeof(revoke));
 		take_revoke(client, &revoke);
 		return 0;
+	case VRAM_MSG_RECLAIM:
+		return take_reclaim(client, body, body_bytes);
 	case VRAM_MSG_GOODBYE:
 		if (body_bytes != sizeof(goodbye))
 			return -EPROTO;
@@ -95,11 +128,10 @@ static int receive(struct vram_client *client, int flags, int *fds, size_t *n_fd
 	const struct vram_msg_hdr *hdr = (const void *)client->rx;
 	ssize_t n;
 
-	n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, VRAM_MSG_MAX_FDS, n_fds, flags);
+	n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, FD_MSG_MAX, n_fds, flags);
 	/* Said once, and ahead of what is queued: the daemon's GOODBYE may be behind it. */
 	if (n == -ECONNRESET)
-		n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, VRAM_MSG_MAX_FDS, n_fds,
-			    flags);
+		n = fd_recv(client->sock, client->rx, VRAM_MSG_MAX, fds, FD_MSG_MAX, n_fds, flags);
 	if (n == -EAGAIN && (flags & MSG_DONTWAIT))
 		return -EAGAIN;
 	if (n == -EMSGSIZE)
@@ -121,7 +153,7 @@ static int lose_for(struct vram_client *client, int r)
 
 int request_poll(struct vram_client *client)
 {
-	int fds[VRAM_MSG_MAX_FDS];
+	int fds[FD_MSG_MAX];
 	size_t n_fds;
 	int r;
 
@@ -199,6 +231,7 @@ static int take_reply(struct vram_client *client, const struct request *request,
 	const struct vram_msg_hdr *hdr = (const void *)client->rx;
 	size_t body_bytes = hdr->size - sizeof(*hdr);
 	struct vram_msg_error error;
+	size_t want;
 
 	if (hdr->error) {
 		fd_close_all(fds, n_fds);
@@ -208,22 +241,23 @@ static int take_reply(struct vram_client *client, const struct request *request,
 		error.text[sizeof(error.text) - 1] = '\0';
 		return client_fail(client_errno(hdr->error), "%s", error.text);
 	}
-	if (body_bytes != request->reply_bytes || n_fds > (request->out_fd ? 1 : 0) ||
-	    (n_fds == 0 && request->out_fd && !request->may_lack_fd)) {
+	want = !request->out_fd ? 0 : request->n_fds ? request->n_fds : 1;
+	if (body_bytes != request->reply_bytes ||
+	    (n_fds != want && !(n_fds == 0 && request->may_lack_fd))) {
 		fd_close_all(fds, n_fds);
 		return -EPROTO;
 	}
 	if (body_bytes)
 		memcpy(request->reply, client->rx + sizeof(*hdr), body_bytes);
-	if (request->out_fd)
-		*request->out_fd = n_fds ? fds[0] : -1;
+	for (size_t i = 0; i < want; i++)
+		request->out_fd[i] = i < n_fds ? fds[i] : -1;
 	return 0;
 }
 
 int request_call(struct vram_client *client, const struct request *request)
 {
 	const struct vram_msg_hdr *hdr = (const void *)client->rx;
-	int fds[VRAM_MSG_MAX_FDS];
+	int fds[FD_MSG_MAX];
 	uint32_t seq;
 	size_t n_fds;
 	int r;

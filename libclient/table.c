@@ -12,6 +12,7 @@
 
 #include "common/err.h"
 #include "common/fd.h"
+#include "libclient/cuda_state.h"
 
 struct table *table_get(struct table *table)
 {
@@ -23,6 +24,7 @@ void table_put(struct table *table)
 {
 	if (!table || --table->refs > 0)
 		return;
+	cuda_table_unregister(table);
 	munmap(table->slots, table->bytes);
 	if (table->device)
 		device_put(table->device);

@@ -2,9 +2,12 @@
 /*
  * The watch: a thread that notices the daemon's end and reconnects.
  *
- * It looks at the socket for its end only, not for messages: those are for whoever holds the lock. While
- * there is no daemon it reads the userfaultfds, so that a munmap of the program's finds somebody who
- * takes note; threads that wait for pages go on waiting.
+ * It looks at the socket for its end only, not for messages: those are for whoever holds the lock. But on a card it
+ * reads messages as well, because the daemon's RECLAIM cannot wait until the program calls the library, and
+ * does what cuda_watch() says. While there is no daemon it reads the userfaultfds, so that a munmap of the
+ * program's finds somebody who takes note; threads that wait for pages go on waiting.
+ *
+ * The eventfd only wakes it: what there is to do it finds in `watch_stop` and under the lock.
  */
 #define _GNU_SOURCE 1
 #include "libclient/internal.h"
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
+#include "libclient/cuda_state.h"
 #include "libclient/uffd.h"
 
 #define TICK_MS	       2000
@@ -45,13 +49,22 @@ static bool look(struct vram_client *client, int *out_sock)
 	return up;
 }
 
-/* The descriptor said that the peer has gone: make it official. */
-static void take_loss(struct vram_client *client, int sock)
+/* The descriptor said that there is something, or that the peer has gone: make it official. */
+static void take_messages(struct vram_client *client, int sock)
 {
 	client_lock(client);
 	if (client->sock == sock)
 		request_poll(client);
 	client_unlock(client);
+}
+
+static void take_kick(struct vram_client *client)
+{
+	uint64_t count;
+
+	/* Nothing reads it but the watch, so it does not block. */
+	while (read(client->watch_kick_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
 }
 
 /*
@@ -62,12 +75,14 @@ static bool await_first_touch(struct vram_client *client)
 {
 	for (;;) {
 		struct pollfd fds[2] = {
-			{ .fd = client->watch_stop_fd, .events = POLLIN },
+			{ .fd = client->watch_kick_fd, .events = POLLIN },
 			{ .fd = -1, .events = POLLIN },
 		};
 		bool connected;
 		int n;
 
+		if (atomic_load(&client->watch_stop))
+			return false;
 		client_lock(client);
 		connected = client->generation > 0;
 		fds[1].fd = client->n_stale ? client->stale[0] : client->uffd;
@@ -76,7 +91,7 @@ static bool await_first_touch(struct vram_client *client)
 			return true;
 		n = poll(fds, 2, TICK_MS);
 		if (n > 0 && fds[0].revents)
-			return false;
+			take_kick(client);
 		if (n > 0 && fds[1].revents)
 			return true;
 	}
@@ -92,26 +107,29 @@ static void *watch_main(void *arg)
 		client->watch_hook(client, WATCH_BEGINS);
 	if (!await_first_touch(client))
 		return NULL;
-	for (;;) {
-		struct pollfd fds[2] = { { .fd = client->watch_stop_fd, .events = POLLIN } };
-		int sock, n;
+	while (!atomic_load(&client->watch_stop)) {
+		struct pollfd fds[2] = { { .fd = client->watch_kick_fd, .events = POLLIN } };
+		short wanted = POLLRDHUP;
+		int sock, n, tick_ms;
 		bool up = look(client, &sock);
 
+		tick_ms = cuda_watch(client, up ? TICK_MS : retry_ms, &wanted);
 		if (client->watch_hook)
 			client->watch_hook(client, up ? WATCH_UP : WATCH_DOWN);
 		if (up && !was_up)
 			retry_ms = RETRY_FIRST_MS;
 		was_up = up;
 		/* A descriptor of -1 is passed over. */
-		fds[1] = (struct pollfd){ .fd = up ? sock : -1, .events = POLLRDHUP };
-		n = poll(fds, 2, up ? TICK_MS : retry_ms);
+		fds[1] = (struct pollfd){ .fd = up ? sock : -1, .events = wanted };
+		n = poll(fds, 2, tick_ms);
 		if (n > 0 && fds[0].revents)
-			return NULL;
+			take_kick(client);
 		if (n > 0 && fds[1].revents)
-			take_loss(client, sock);
+			take_messages(client, sock);
 		if (!up && retry_ms < RETRY_MAX_MS)
 			retry_ms *= 2;
 	}
+	return NULL;
 }
 
 int watch_start(struct vram_client *client)
@@ -120,8 +138,9 @@ int watch_start(struct vram_client *client)
 	sigset_t all, old;
 	int r;
 
-	client->watch_stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (client->watch_stop_fd < 0)
+	atomic_store(&client->watch_stop, false);
+	client->watch_kick_fd = eventfd(0, EFD_CLOEXEC);
+	if (client->watch_kick_fd < 0)
 		return client_fail(-ENOMEM, "no eventfd: %s", err_text(errno));
 	pthread_attr_init(&attr);
 	/* Thread-local data of the program counts against the stack too. */
@@ -134,8 +153,8 @@ int watch_start(struct vram_client *client)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (r) {
-		close(client->watch_stop_fd);
-		client->watch_stop_fd = -1;
+		close(client->watch_kick_fd);
+		client->watch_kick_fd = -1;
 		return client_fail(-ENOMEM, "no thread: %s", err_text(r));
 	}
 	pthread_setname_np(client->watch, "vram-watch");
@@ -143,16 +162,24 @@ int watch_start(struct vram_client *client)
 	return 0;
 }
 
-void watch_stop(struct vram_client *client)
+void watch_kick(struct vram_client *client)
 {
 	uint64_t one = 1;
 
+	if (client->watch_kick_fd < 0)
+		return;
+	while (write(client->watch_kick_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void watch_stop(struct vram_client *client)
+{
 	if (!client->has_watch)
 		return;
-	while (write(client->watch_stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	atomic_store(&client->watch_stop, true);
+	watch_kick(client);
 	pthread_join(client->watch, NULL);
-	close(client->watch_stop_fd);
-	client->watch_stop_fd = -1;
+	close(client->watch_kick_fd);
+	client->watch_kick_fd = -1;
 	client->has_watch = false;
 }

@@ -55,7 +55,7 @@ static void drop_parent(struct vram_client *client)
 	close_fd(&client->sock);
 	close_fd(&client->uffd);
 	close_fd(&client->epoll_fd);
-	close_fd(&client->watch_stop_fd);
+	close_fd(&client->watch_kick_fd);
 	for (size_t i = 0; i < client->n_stale; i++)
 		close_fd(&client->stale[i]);
 }

@@ -224,7 +224,7 @@ static void guarded_fds(int fds[GUARDED])
 	fds[0] = client->uffd;
 	fds[1] = client->sock;
 	fds[2] = client->epoll_fd;
-	fds[3] = client->watch_stop_fd;
+	fds[3] = client->watch_kick_fd;
 	fds[4] = client->device_fd;
 	for (int i = 1; i < GUARDED; i++)
 		for (int k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
