@@ -186,6 +186,7 @@ help:
 	'make modules      vram.ko for the running kernel or the newest installed headers' \
 	'                  (KVER=, KDIR=; W=1 and C=2 as in the kernel); modules_install' \
 	'make check-kmod   the tests of the module in a virtual machine; KERNEL=6.1|6.12|sid' \
+	'make check-drm    vramctl devices on a virtual machine with GPUs; KERNEL=6.1|6.12|sid' \
 	'make check-kasan  the same under KASAN, lockdep, kmemleak and failing allocations' \
 	'make check-dkms   build the module through dkms; install-dkms puts its source there' \
 	'make demo-kmod    the demonstration in the virtual machine, over /dev/vram' \
@@ -246,7 +247,7 @@ KMOD_SRC := Kbuild $(wildcard kmod/*.[ch] kmod/uapi/*.h)
 # The base of type information: of the running kernel, so for it only.
 BTF_BASE ?= $(if $(filter $(shell uname -r),$(KVER)),/sys/kernel/btf/vmlinux)
 
-.PHONY: modules modules_install check-kmod check-kasan check-dkms demo-kmod install-dkms
+.PHONY: modules modules_install check-kmod check-drm check-kasan check-dkms demo-kmod install-dkms
 modules: $(addprefix $(KMOD)/,$(KMOD_SRC))
 	$(Q)test -e $(KDIR)/Makefile || { echo "no kernel headers in '$(KDIR)': see KVER and KDIR"; exit 1; }
 	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(KMOD)) modules
@@ -267,6 +268,10 @@ GUEST = VRAM_BUILD=$(abspath $(B)) STRESS_SECONDS=$(KMOD_STRESS)
 check-kmod: deps
 	$(Q)$(SUB) tests complete
 	$(Q)$(GUEST) tests/vm/check_kmod.sh --kernel $(KERNEL) $(TESTS)
+
+check-drm: deps
+	$(Q)$(SUB) all
+	$(Q)VRAM_BUILD=$(abspath $(B)) tests/vm/check_drm.sh --kernel $(KERNEL)
 
 check-kasan: deps-kasan
 	$(Q)$(SUB) tests complete
@@ -413,7 +418,7 @@ INSTALLED = \
 	$(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION):$(libdir)/libvram.so.$(SOVERSION):755 \
 		$(B)/libvram.a:$(libdir)/libvram.a:644) \
 	$(foreach f,$(PRELOAD),$(f):$(libdir)/vram/libvram-preload.so:755) \
-	$(foreach f,$(wildcard libclient/vram.h),$(f):$(includedir)/vram.h:644) \
+	$(foreach f,$(wildcard libclient/vram.h libclient/vram_cuda.h),$(f):$(includedir)/$(notdir $(f)):644) \
 	kmod/uapi/vram.h:$(includedir)/linux/vram.h:644 \
 	packaging/60-vram.rules:$(udevdir)/60-vram.rules:644 \
 	packaging/vram.sysusers:$(sysusersdir)/vram.conf:644 \
