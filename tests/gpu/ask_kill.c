@@ -49,7 +49,7 @@ static void submit(struct card *card, cuda_ptr at, cuda_stream stream)
 		break;
 	default:
 		for (i = 1; i < (card->ask->quick ? 2000u : 200000u); i++)
-			MUST(card, memset_d32_async, at, i, 2 * MIB / sizeof(i), stream);
+			MUST(card, memset_d32_async, at, i, card->granularity / sizeof(i), stream);
 	}
 }
 
@@ -74,8 +74,13 @@ static void client(struct ask *ask, int sock)
 		tell(ask, sock, 0);
 		return;
 	}
-	/* The queue of a stream is finite: said before it is full. */
+	/* With the card full nothing may be left that the driver puts off until it is first used. */
+	if (work != MEMSETS)
+		card_scribble(&card, small, 1000, stream);
+	MUST(&card, memset_d32_async, small, 0, card.granularity / sizeof(uint32_t), stream);
+	card_wait(&card, stream);
 	tell(ask, sock, 1);
+	hear(ask, sock);
 	submit(&card, small, stream);
 	for (;;)
 		pause();
@@ -94,41 +99,43 @@ static uint32_t first_word(struct card *card, cuda_ptr at)
 	return word;
 }
 
+/*
+ * Looks until nothing more is expected. filled: nobody but the client can give memory back, so that creating as much
+ * as it had works when it has; otherwise free memory tells, which must not be taken meanwhile.
+ */
 static void watch(struct card *card, struct peer *peer, struct listed *listed, cuda_ptr small,
-		  size_t bytes, bool known, struct after *after)
+		  size_t bytes, bool known, bool filled, struct after *after)
 {
 	struct pollfd p = { .fd = peer->pidfd, .events = POLLIN };
-	size_t wanted = card_free_bytes(card) + bytes - bytes / 16;
+	size_t wanted = card_free_bytes(card) + bytes - bytes / 16, n;
 	uint32_t last = first_word(card, small), word;
-	uint64_t start, now, used;
-	size_t n;
+	uint64_t start = now_ns(), used;
+	double ms;
 
-	*after = (struct after){ -1, 0, -1, known ? -1 : 0, -1, 0 };
-	start = now_ns();
+	*after = (struct after){ -1, 0, -1, -1, -1, 0 };
 	kill(peer->pid, SIGKILL);
 	do {
-		double ms;
-
-		now = now_ns();
-		ms = (double)(now - start) / 1e6;
 		if (after->exited_ms < 0 && poll(&p, 1, 0) > 0)
-			after->exited_ms = ms;
+			after->exited_ms = (double)(now_ns() - start) / 1e6;
 		word = first_word(card, small);
 		if (word != last)
 			after->silent_ms = (double)(now_ns() - start) / 1e6;
 		last = word;
-		if (after->free_ms < 0 && card_free_bytes(card) >= wanted)
+		if (!filled && after->free_ms < 0 && card_free_bytes(card) >= wanted)
 			after->free_ms = (double)(now_ns() - start) / 1e6;
-		if (after->created_ms < 0 &&
+		if (filled && after->created_ms < 0 &&
 		    card_try_create(card, bytes, &after->mem) == CUDA_ABI_SUCCESS)
 			after->created_ms = (double)(now_ns() - start) / 1e6;
-		if (after->forgotten_ms < 0 &&
+		if (known && after->forgotten_ms < 0 &&
 		    listed_process(listed, peer->pid, &used, &n) == LISTED_ABSENT)
 			after->forgotten_ms = (double)(now_ns() - start) / 1e6;
+		ms = (double)(now_ns() - start) / 1e6;
 		/* Half a second without a change is silence. */
-	} while ((after->exited_ms < 0 || after->created_ms < 0 || after->forgotten_ms < 0 ||
-		  (double)(now_ns() - start) / 1e6 < after->silent_ms + 500) &&
-		 now - start < LOOK_MS * 1000000ull);
+	} while (ms < LOOK_MS &&
+		 (after->exited_ms < 0 || (filled ? after->created_ms : after->free_ms) < 0 ||
+		  (known && after->forgotten_ms < 0) || ms < after->silent_ms + 500));
+	if (!filled && card_try_create(card, bytes, &after->mem) == CUDA_ABI_SUCCESS)
+		after->created_ms = ms;
 }
 
 static void say_ms(struct ask *ask, const char *what, double ms)
@@ -165,14 +172,12 @@ static void say(struct card *card, struct after *after, size_t bytes, bool fille
 		say_ms(ask, "free memory has gone up after", after->free_ms);
 	if (known)
 		say_ms(ask, "NVML has forgotten it after", after->forgotten_ms);
+	if (filled)
+		say_ms(ask, "the same memory can be created after", after->created_ms);
 	if (after->created_ms < 0) {
-		answer_text(ask, "as much can be created after", "not within %u s", LOOK_MS / 1000);
+		answer_missing(ask, "what is in the memory", "as much cannot be created");
 		return;
 	}
-	answer_number(ask,
-		      filled ? "the same memory can be created after" :
-			       "as much can be created after (there was more)",
-		      after->created_ms, "ms");
 	at = card_map(card, after->mem, bytes, true);
 	planted = words - card_words_other(card, at, bytes, PLANTED);
 	answer_number_view(ask, "words of the client's in it", (double)planted, "", "0",
@@ -207,6 +212,7 @@ static void one(struct ask *ask, int sock)
 	 * it is more than the client's context, which comes back, too.
 	 */
 	bytes = card_size(&card, (ask->bytes - card.granularity) / 2, 1);
+	card_settle(&card, 2 * bytes + card.granularity);
 	small = card_alloc(&card, card.granularity, &small_mem);
 	MUST(&card, memset_d8, small, 0, card.granularity);
 	large_mem = card_create(&card, bytes);
@@ -220,20 +226,21 @@ static void one(struct ask *ask, int sock)
 	MUST(&card, mem_release, large_mem);
 	close(fds[0]);
 	close(fds[1]);
+	if (ask->whole)
+		answer_number(ask, "chunks that filled the rest of the card",
+			      (double)fill_card(&card, fillers), "");
+	tell(ask, peer.sock, 1);
 	for (int i = 0; i < 2000 && !first_word(&card, small); i++)
 		sleep_ns(1000000);
 	answer_view(ask, "its work is seen to write", "yes", first_word(&card, small), "%s",
 		    first_word(&card, small) ? "yes" : "no");
-	if (ask->whole)
-		answer_number(ask, "chunks that filled the rest of the card",
-			      (double)fill_card(&card, fillers), "");
 	known = listed_process(&listed, peer.pid, &used, &n) == LISTED_PRESENT;
 	if (!known)
 		answer_missing(ask, "when NVML forgets it", "%s",
 			       listed.nvml ?
 				       "NVML does not list it: another pid namespace, perhaps" :
 				       listed.reason);
-	watch(&card, &peer, &listed, small, bytes, known, &after);
+	watch(&card, &peer, &listed, small, bytes, known, ask->whole, &after);
 	say(&card, &after, bytes, ask->whole, known);
 	peer_end(&peer);
 }

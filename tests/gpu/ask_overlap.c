@@ -42,6 +42,8 @@ static void run_kernels(struct ask *ask, int sock)
 	memory = card_alloc(&card, bytes, &mem);
 	stream = card_stream(&card);
 	rounds = card_busy_rounds(&card, 3000000, memory, stream);
+	card_fill(&card, memory, bytes, 0, stream);
+	card_wait(&card, stream);
 	tell(ask, sock, 1);
 	while ((work = hear(ask, sock)) != STOP) {
 		struct pollfd p = { .fd = sock, .events = POLLIN };

@@ -43,6 +43,12 @@ static void try_reading(struct card *card, cuda_ptr at, size_t bytes)
 	answer_view(card->ask, "reads what the exporter wrote", "yes",
 		    card_words_other(card, at, bytes, PLANTED) == 0, "%s",
 		    card_words_other(card, at, bytes, PLANTED) ? "no" : "yes");
+	if (card_needs_kernels(card, "a kernel reads what the exporter wrote")) {
+		bool sees = card_sees(card, at, bytes, PLANTED);
+
+		answer_view(card->ask, "a kernel reads what the exporter wrote", "yes", sees, "%s",
+			    sees ? "yes" : "no");
+	}
 	MUST(card, mem_get_access, &flags, &here, at);
 	answer_view(card->ask, "the driver says its access is", "read",
 		    flags == CUDA_ABI_MEM_ACCESS_FLAGS_PROT_READ, "%s",
@@ -120,6 +126,8 @@ static void import(struct ask *ask, int sock)
 	default:
 		try_reading(&card, at, bytes);
 	}
+	/* A process that ends takes work along that it has not waited for. */
+	card.cu.ctx_synchronize();
 }
 
 static void answer_readonly(struct ask *ask)

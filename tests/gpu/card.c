@@ -164,6 +164,14 @@ uint64_t card_words_other(struct card *card, cuda_ptr at, size_t bytes, uint32_t
 	return other;
 }
 
+void card_settle(struct card *card, size_t bytes)
+{
+	uint64_t start = now_ns();
+
+	while (card_free_bytes(card) < bytes && now_ns() - start < 10000000000u)
+		sleep_ns(5000000);
+}
+
 size_t card_free_bytes(struct card *card)
 {
 	size_t free_bytes = 0, total = 0;

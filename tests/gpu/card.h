@@ -20,6 +20,7 @@ typedef struct cuda_function_of_driver *cuda_function;
 /* Kernels in PTX that any driver compiles for its card; kernels.c says what they do. */
 struct kernels {
 	bool loaded;
+	bool standin;	  /* made of what the tests' driver has */
 	char reason[160]; /* where they are not */
 	cuda_function busy, hold, fill, differ, scribble, product;
 	cuda_result (*launch)(cuda_function f, unsigned int gx, unsigned int gy, unsigned int gz,
@@ -67,6 +68,8 @@ void *card_pinned(struct card *card, size_t bytes);
 /* How many 32-bit words are not value, by copying all of it. */
 uint64_t card_words_other(struct card *card, cuda_ptr at, size_t bytes, uint32_t value);
 size_t card_free_bytes(struct card *card);
+/* Waits, for some seconds, until so much is free: what a process had may come back after its end. */
+void card_settle(struct card *card, size_t bytes);
 
 /* ---- kernels ---- */
 
@@ -82,9 +85,8 @@ uint64_t card_busy_rounds(struct card *card, uint64_t ns, cuda_ptr out, cuda_str
 void card_hold(struct card *card, uint64_t ns, cuda_stream stream);
 /* Writes value into every word. */
 void card_fill(struct card *card, cuda_ptr at, size_t bytes, uint32_t value, cuda_stream stream);
-/* Adds to *count (on the card) how many words are not value. */
-void card_differ(struct card *card, cuda_ptr at, size_t bytes, uint32_t value, cuda_ptr count,
-		 cuda_stream stream);
+/* Whether a kernel finds value in every word. */
+bool card_sees(struct card *card, cuda_ptr at, size_t bytes, uint32_t value);
 /* Counts up in the first word of `at`, for so long. */
 void card_scribble(struct card *card, cuda_ptr at, uint64_t ns, cuda_stream stream);
 /* c = a * b, square matrices of floats, n a multiple of 16. */
