@@ -82,60 +82,64 @@ struct cuda_launch_config {
 	X(, cuLaunchKernelEx, cuLaunchKernelEx, 11060, 0, (const struct cuda_launch_config *config, \
 	  cuda_function function, void **params, void **extra))
 
-/* X(base, version, suffix, prototype): the forms whose stream NULL is the thread's own. */
+/* X(base, version, suffix, kind, prototype): the forms whose stream NULL is the thread's own. */
 #define STANDIN_PER_THREAD(X) \
-	X(cuStreamQuery, 7000, ptsz, (cuda_stream stream)) \
-	X(cuStreamSynchronize, 7000, ptsz, (cuda_stream stream)) \
-	X(cuStreamWaitEvent, 7000, ptsz, (cuda_stream stream, cuda_event event, unsigned int flags)) \
-	X(cuStreamIsCapturing, 10000, ptsz, (cuda_stream stream, cuda_capture_status *out_status)) \
-	X(cuLaunchHostFunc, 10000, ptsz, (cuda_stream stream, cuda_host_fn fn, void *data)) \
-	X(cuStreamGetPriority, 7000, ptsz, (cuda_stream stream, int *out_priority)) \
-	X(cuStreamGetFlags, 7000, ptsz, (cuda_stream stream, unsigned int *out_flags)) \
-	X(cuStreamGetCtx, 9020, ptsz, (cuda_stream stream, cuda_context *out_context)) \
-	X(cuStreamWriteValue32, 11070, v2_ptsz, (cuda_stream stream, cuda_ptr ptr, uint32_t value, \
+	X(cuStreamQuery, 7000, ptsz, ptsz, (cuda_stream stream)) \
+	X(cuStreamSynchronize, 7000, ptsz, ptsz, (cuda_stream stream)) \
+	X(cuStreamWaitEvent, 7000, ptsz, ptsz, (cuda_stream stream, cuda_event event, unsigned int flags)) \
+	X(cuStreamIsCapturing, 10000, ptsz, ptsz, (cuda_stream stream, cuda_capture_status *out_status)) \
+	X(cuLaunchHostFunc, 10000, ptsz, ptsz, (cuda_stream stream, cuda_host_fn fn, void *data)) \
+	X(cuStreamGetPriority, 7000, ptsz, ptsz, (cuda_stream stream, int *out_priority)) \
+	X(cuStreamGetFlags, 7000, ptsz, ptsz, (cuda_stream stream, unsigned int *out_flags)) \
+	X(cuStreamGetCtx, 9020, ptsz, ptsz, (cuda_stream stream, cuda_context *out_context)) \
+	X(cuStreamWriteValue32, 11070, v2_ptsz, ptsz, (cuda_stream stream, cuda_ptr ptr, uint32_t value, \
 	  unsigned int flags)) \
-	X(cuStreamWriteValue64, 11070, v2_ptsz, (cuda_stream stream, cuda_ptr ptr, uint64_t value, \
+	X(cuStreamWriteValue64, 11070, v2_ptsz, ptsz, (cuda_stream stream, cuda_ptr ptr, uint64_t value, \
 	  unsigned int flags)) \
-	X(cuStreamWaitValue32, 11070, v2_ptsz, (cuda_stream stream, cuda_ptr ptr, uint32_t value, \
+	X(cuStreamWaitValue32, 11070, v2_ptsz, ptsz, (cuda_stream stream, cuda_ptr ptr, uint32_t value, \
 	  unsigned int flags)) \
-	X(cuStreamWaitValue64, 11070, v2_ptsz, (cuda_stream stream, cuda_ptr ptr, uint64_t value, \
+	X(cuStreamWaitValue64, 11070, v2_ptsz, ptsz, (cuda_stream stream, cuda_ptr ptr, uint64_t value, \
 	  unsigned int flags)) \
-	X(cuEventRecord, 7000, ptsz, (cuda_event event, cuda_stream stream)) \
-	X(cuMemcpyHtoDAsync, 7000, v2_ptsz, (cuda_ptr to, const void *from, size_t size, cuda_stream \
+	X(cuEventRecord, 7000, ptsz, ptsz, (cuda_event event, cuda_stream stream)) \
+	X(cuMemcpyHtoDAsync, 7000, v2_ptsz, ptsz, (cuda_ptr to, const void *from, size_t size, cuda_stream \
 	  stream)) \
-	X(cuMemcpyDtoHAsync, 7000, v2_ptsz, (void *to, cuda_ptr from, size_t size, cuda_stream \
+	X(cuMemcpyDtoHAsync, 7000, v2_ptsz, ptsz, (void *to, cuda_ptr from, size_t size, cuda_stream \
 	  stream)) \
-	X(cuMemcpyDtoDAsync, 7000, v2_ptsz, (cuda_ptr to, cuda_ptr from, size_t size, cuda_stream \
+	X(cuMemcpyDtoDAsync, 7000, v2_ptsz, ptsz, (cuda_ptr to, cuda_ptr from, size_t size, cuda_stream \
 	  stream)) \
-	X(cuMemcpyAsync, 7000, ptsz, (cuda_ptr to, cuda_ptr from, size_t size, cuda_stream stream)) \
-	X(cuMemcpyHtoD, 7000, v2_ptds, (cuda_ptr to, const void *from, size_t size)) \
-	X(cuMemcpyDtoH, 7000, v2_ptds, (void *to, cuda_ptr from, size_t size)) \
-	X(cuMemcpyDtoD, 7000, v2_ptds, (cuda_ptr to, cuda_ptr from, size_t size)) \
-	X(cuMemcpy, 7000, ptds, (cuda_ptr to, cuda_ptr from, size_t size)) \
-	X(cuMemsetD8Async, 7000, ptsz, (cuda_ptr to, unsigned char value, size_t n, cuda_stream \
+	X(cuMemcpyAsync, 7000, ptsz, ptsz, (cuda_ptr to, cuda_ptr from, size_t size, cuda_stream stream)) \
+	X(cuMemcpyHtoD, 7000, v2_ptds, ptds, (cuda_ptr to, const void *from, size_t size)) \
+	X(cuMemcpyDtoH, 7000, v2_ptds, ptds, (void *to, cuda_ptr from, size_t size)) \
+	X(cuMemcpyDtoD, 7000, v2_ptds, ptds, (cuda_ptr to, cuda_ptr from, size_t size)) \
+	X(cuMemcpy, 7000, ptds, ptds, (cuda_ptr to, cuda_ptr from, size_t size)) \
+	X(cuMemsetD8Async, 7000, ptsz, ptsz, (cuda_ptr to, unsigned char value, size_t n, cuda_stream \
 	  stream)) \
-	X(cuMemsetD32Async, 7000, ptsz, (cuda_ptr to, unsigned int value, size_t n, cuda_stream \
+	X(cuMemsetD32Async, 7000, ptsz, ptsz, (cuda_ptr to, unsigned int value, size_t n, cuda_stream \
 	  stream)) \
-	X(cuMemsetD8, 7000, v2_ptds, (cuda_ptr to, unsigned char value, size_t n)) \
-	X(cuMemsetD32, 7000, v2_ptds, (cuda_ptr to, unsigned int value, size_t n)) \
-	X(cuMemAllocAsync, 11020, ptsz, (cuda_ptr *out_ptr, size_t size, cuda_stream stream)) \
-	X(cuMemFreeAsync, 11020, ptsz, (cuda_ptr ptr, cuda_stream stream)) \
-	X(cuLaunchKernel, 7000, ptsz, (cuda_function function, unsigned int gx, unsigned int gy, \
+	X(cuMemsetD8, 7000, v2_ptds, ptds, (cuda_ptr to, unsigned char value, size_t n)) \
+	X(cuMemsetD32, 7000, v2_ptds, ptds, (cuda_ptr to, unsigned int value, size_t n)) \
+	X(cuMemAllocAsync, 11020, ptsz, ptsz, (cuda_ptr *out_ptr, size_t size, cuda_stream stream)) \
+	X(cuMemFreeAsync, 11020, ptsz, ptsz, (cuda_ptr ptr, cuda_stream stream)) \
+	X(cuLaunchKernel, 7000, ptsz, ptsz, (cuda_function function, unsigned int gx, unsigned int gy, \
 	  unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, \
 	  cuda_stream stream, void **params, void **extra)) \
-	X(cuLaunchKernelEx, 11060, ptsz, (const struct cuda_launch_config *config, cuda_function \
+	X(cuLaunchKernelEx, 11060, ptsz, ptsz, (const struct cuda_launch_config *config, cuda_function \
 	  function, void **params, void **extra))
 /* clang-format on */
 
+/* A file that also includes <cuda.h> takes the lists alone. */
+#ifndef STANDIN_LISTS_ONLY
 #define STANDIN_DECLARE(field, base, symbol, version, need, prototype) cuda_result symbol prototype;
 CUDA_ABI_ENTRIES(STANDIN_DECLARE)
 STANDIN_ENTRIES(STANDIN_DECLARE)
 #undef STANDIN_DECLARE
-#define STANDIN_DECLARE(base, version, suffix, prototype) cuda_result base##_##suffix prototype;
+#define STANDIN_DECLARE(base, version, suffix, kind, prototype) \
+	cuda_result base##_##suffix prototype;
 STANDIN_PER_THREAD(STANDIN_DECLARE)
 #undef STANDIN_DECLARE
 
 /* The first form of cuGetProcAddress. */
 cuda_result cuGetProcAddress(const char *base, void **out_pfn, int version, uint64_t flags);
+#endif
 
 #endif

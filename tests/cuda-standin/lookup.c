@@ -19,7 +19,8 @@ static const struct entry {
 	{ #base, version, false, (void *)symbol },
 	CUDA_ABI_ENTRIES(ENTRY) STANDIN_ENTRIES(ENTRY)
 #undef ENTRY
-#define ENTRY(base, version, suffix, prototype) { #base, version, true, (void *)base##_##suffix },
+#define ENTRY(base, version, suffix, kind, prototype) \
+	{ #base, version, true, (void *)base##_##suffix },
 		STANDIN_PER_THREAD(ENTRY)
 #undef ENTRY
 			{ "cuGetProcAddress", 11030, false, (void *)cuGetProcAddress },

@@ -5,12 +5,15 @@
  *
  * Entry points are compared twice: with the declaration of the exported symbol, and with the type
  * that <cudaTypedefs.h> gives to the function under the base name and version that we ask
- * cuGetProcAddress for.
+ * cuGetProcAddress for. What only the stand-in exports is compared in the second way.
  */
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
 #include "common/cuda_abi.h"
+
+#define STANDIN_LISTS_ONLY
+#include "tests/cuda-standin/api.h"
 
 #define SAME(what, ours, theirs) _Static_assert((ours) == (theirs), what)
 
@@ -70,6 +73,16 @@ SIZE(struct cuda_mem_access, CUmemAccessDesc);
 FIELD(struct cuda_mem_access, location, CUmemAccessDesc, location);
 FIELD(struct cuda_mem_access, flags, CUmemAccessDesc, flags);
 
+/* Of the stand-in alone. */
+SIZE(struct cuda_ipc_mem, CUipcMemHandle);
+SIZE(struct cuda_ipc_event, CUipcEventHandle);
+SIZE(struct cuda_launch_config, CUlaunchConfig);
+FIELD(struct cuda_launch_config, gx, CUlaunchConfig, gridDimX);
+FIELD(struct cuda_launch_config, bz, CUlaunchConfig, blockDimZ);
+FIELD(struct cuda_launch_config, shared, CUlaunchConfig, sharedMemBytes);
+FIELD(struct cuda_launch_config, stream, CUlaunchConfig, hStream);
+FIELD(struct cuda_launch_config, n_attributes, CUlaunchConfig, numAttrs);
+
 /*
  * From here on our names of types mean the driver's, so that a prototype from the list can be
  * compared as a type.
@@ -91,11 +104,30 @@ FIELD(struct cuda_mem_access, flags, CUmemAccessDesc, flags);
 #define cuda_mem_prop	       CUmemAllocationProp_st
 #define cuda_mem_location      CUmemLocation_st
 #define cuda_mem_access	       CUmemAccessDesc_st
+#define cuda_query_result      CUdriverProcAddressQueryResult
+#define cuda_module	       CUmodule
+#define cuda_function	       CUfunction
+#define cuda_ipc_mem	       CUipcMemHandle_st
+#define cuda_ipc_event	       CUipcEventHandle_st
+#define cuda_launch_config     CUlaunchConfig_st
 
-#define ENTRY(field, base, symbol, version, need, prototype)                                \
-	typedef cuda_result(*ours_##field) prototype;                                       \
-	_Static_assert(__builtin_types_compatible_p(ours_##field, __typeof__(&symbol)),     \
-		       "prototype of " #symbol);                                            \
-	_Static_assert(__builtin_types_compatible_p(ours_##field, PFN_##base##_v##version), \
+#define ENTRY(field, base, symbol, version, need, prototype)                                 \
+	typedef cuda_result(*ours_##symbol) prototype;                                       \
+	_Static_assert(__builtin_types_compatible_p(ours_##symbol, __typeof__(&symbol)),     \
+		       "prototype of " #symbol);                                             \
+	_Static_assert(__builtin_types_compatible_p(ours_##symbol, PFN_##base##_v##version), \
 		       #symbol " is not what version " #version " brings");
 CUDA_ABI_ENTRIES(ENTRY)
+
+#define STANDIN_ENTRY(field, base, symbol, version, need, prototype)                             \
+	typedef cuda_result(*standins_##symbol) prototype;                                       \
+	_Static_assert(__builtin_types_compatible_p(standins_##symbol, PFN_##base##_v##version), \
+		       #symbol " is not what version " #version " brings");
+STANDIN_ENTRIES(STANDIN_ENTRY)
+
+#define PER_THREAD(base, version, suffix, kind, prototype)                             \
+	typedef cuda_result(*per_thread_##base) prototype;                             \
+	_Static_assert(__builtin_types_compatible_p(per_thread_##base,                 \
+						    PFN_##base##_v##version##_##kind), \
+		       #base "_" #suffix);
+STANDIN_PER_THREAD(PER_THREAD)
