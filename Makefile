@@ -12,7 +12,7 @@
 #   libclient/preload/*.c      build/libvram-preload.so
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
-#   tests/{unit,conformance,integration,kmod}/test_X.c
+#   tests/{unit,conformance,integration,cuda,kmod}/test_X.c
 #                              one program each, below build/tests/
 #   tests/{stress,bench,gpu}/X.c
 #                              a program if it has a `links:` line (bench: an
@@ -72,7 +72,7 @@ sysusersdir ?= $(prefix)/lib/sysusers.d
 BENCH ?=
 FUZZ_SECONDS ?= 10
 STRESS_SECONDS ?= 5
-SUITES ?= style unit model conformance integration stress fuzz kmod
+SUITES ?= style unit model conformance integration cuda stress fuzz kmod
 TESTS ?=
 
 Q := $(if $(filter 1,$(V)),,@)
@@ -141,7 +141,7 @@ STANDIN := $(if $(STANDIN_SRC),$(B)/cuda-standin/libcuda.so.1)
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
 	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c \
-	tests/gpu/*.c)
+	tests/cuda/*.c tests/gpu/*.c)
 ifneq ($(BUILDS),)
 $(shell mkdir -p $(B) && t=$$(mktemp $(B)/tests.mk.XXXXXX) && \
 	awk -f tests/support/links.awk $(TEST_SRC) </dev/null >$$t && \
@@ -186,6 +186,7 @@ help:
 	'make modules      vram.ko for the running kernel or the newest installed headers' \
 	'                  (KVER=, KDIR=; W=1 and C=2 as in the kernel); modules_install' \
 	'make check-kmod   the tests of the module in a virtual machine; KERNEL=6.1|6.12|sid' \
+	'make check-cuda   the tests of a card, on a driver that stands in for one' \
 	'make check-drm    vramctl devices on a virtual machine with GPUs; KERNEL=6.1|6.12|sid' \
 	'make check-kasan  the same under KASAN, lockdep, kmemleak and failing allocations' \
 	'make check-dkms   build the module through dkms; install-dkms puts its source there' \
@@ -218,6 +219,10 @@ check-asan check-tsan check-ubsan: check-%: deps
 SANITIZER_asan := address
 SANITIZER_tsan := thread
 SANITIZER_ubsan := undefined
+
+.PHONY: check-cuda
+check-cuda:
+	$(Q)$(MAKE) check SUITES=cuda
 
 .PHONY: check-built
 check-built:
