@@ -106,6 +106,13 @@ static bool file_number(const char *dir, const char *name, int base, uint64_t *o
 	return text_read(text, sizeof(text), "%s/%s", dir, name) && number_of(text, base, out);
 }
 
+static const char *base_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 /* The last part of what a link names. Return: false, and nothing written, if there is no link. */
 static bool link_name(const char *dir, const char *name, char *out, size_t size)
 {
@@ -120,10 +127,80 @@ static bool link_name(const char *dir, const char *name, char *out, size_t size)
 	if (n <= 0)
 		return false;
 	target[n] = '\0';
-	base = strrchr(target, '/');
-	base = base ? base + 1 : target;
+	base = base_of(target);
 	snprintf(out, size, "%.*s", (int)size - 1, base);
 	return true;
+}
+
+/* ---- what libdrm does not know ---- */
+
+/* The last part of a path that is a PCI address: a device on another bus may be a part of one. */
+static void pci_of_path(char *path, char out[PCI_ADDRESS_MAX])
+{
+	char *part, *rest = path;
+
+	while ((part = strsep(&rest, "/")))
+		(void)pci_address_parse(part, out);
+}
+
+/* A node that no card has: it is one of a card with the same device, or a new card. */
+static void rest_add(const char *root, struct cards *cards, const char *name)
+{
+	char path[PATH_MAX], device[PATH_MAX], other[PATH_MAX], node[CARD_NODE_MAX];
+	bool render = !strncmp(name, "renderD", 7);
+	struct card *card = NULL;
+	size_t i;
+
+	snprintf(node, sizeof(node), "/dev/dri/%.32s", name);
+	snprintf(path, sizeof(path), "%s/sys/class/drm/%s/device", root, name);
+	if (cards_by_node(cards, node) >= 0 || !realpath(path, device))
+		return;
+	for (i = 0; i < cards->n && !card; i++) {
+		snprintf(path, sizeof(path), "%s/sys/class/drm/%s/device", root,
+			 base_of(cards->card[i].primary));
+		if (cards->card[i].primary[0] && realpath(path, other) && !strcmp(device, other))
+			card = &cards->card[i];
+	}
+	if (!card)
+		card = cards_add(cards);
+	if (!card)
+		return;
+	strcpy(render ? card->render : card->primary, node);
+	if (card->bus[0])
+		return;
+	if (!link_name(device, "subsystem", card->bus, sizeof(card->bus)))
+		strcpy(card->bus, "other");
+	pci_of_path(device + strlen(root), card->pci);
+}
+
+/* "card0" and "renderD128", and not "card0-HDMI-A-1". */
+static int is_node(const struct dirent *entry)
+{
+	const char *name = entry->d_name;
+
+	if (!strncmp(name, "card", 4))
+		name += 4;
+	else if (!strncmp(name, "renderD", 7))
+		name += 7;
+	else
+		return 0;
+	return *name && !name[strspn(name, "0123456789")];
+}
+
+void cards_find_rest(const char *root, struct cards *cards)
+{
+	struct dirent **entries = NULL;
+	char path[PATH_MAX];
+	int i, n;
+
+	snprintf(path, sizeof(path), "%s/sys/class/drm", root);
+	/* "card" comes before "renderD". */
+	n = scandir(path, &entries, is_node, alphasort);
+	for (i = 0; i < n; i++) {
+		rest_add(root, cards, entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
 }
 
 /* ---- NVIDIA ---- */
@@ -194,16 +271,31 @@ static bool device_path(const char *root, const struct card *card, char *out, si
 	if (card->pci[0])
 		snprintf(out, size, "%s/sys/bus/pci/devices/%s", root, card->pci);
 	else if (*node)
-		snprintf(out, size, "%s/sys/class/drm/%s/device", root, strrchr(node, '/') + 1);
+		snprintf(out, size, "%s/sys/class/drm/%s/device", root, base_of(node));
 	else
 		return false;
 	return true;
 }
 
-/*
- * The driver of what the node belongs to (a virtio device on PCI has two), else of the PCI device.
- * vgem has none; its device is named after it.
- */
+/* A virtio device on PCI has two drivers, one for the bus and one that is meant. */
+static void driver_of_virtio(const char *device, struct card *card)
+{
+	struct dirent **entries = NULL;
+	char path[PATH_MAX];
+	int i, n;
+
+	n = scandir(device, &entries, NULL, alphasort);
+	for (i = 0; i < n; i++) {
+		if (!strncmp(entries[i]->d_name, "virtio", 6)) {
+			snprintf(path, sizeof(path), "%s/driver", entries[i]->d_name);
+			(void)link_name(device, path, card->driver, sizeof(card->driver));
+		}
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+/* Of what the node belongs to, else of the PCI device. vgem has none; its device is named after it. */
 static void driver_describe(const char *root, const char *device, struct card *card)
 {
 	const char *node = card->primary[0] ? card->primary : card->render;
@@ -211,14 +303,17 @@ static void driver_describe(const char *root, const char *device, struct card *c
 	bool known = false;
 
 	if (*node) {
-		snprintf(path, sizeof(path), "%s/sys/class/drm/%s/device", root,
-			 strrchr(node, '/') + 1);
+		snprintf(path, sizeof(path), "%s/sys/class/drm/%s/device", root, base_of(node));
 		known = link_name(path, "driver", card->driver, sizeof(card->driver));
 	}
 	if (!known)
 		known = link_name(device, "driver", card->driver, sizeof(card->driver));
+	/* On the faux bus all have one driver that says nothing. */
+	known = known && strcmp(card->driver, "faux_driver") != 0;
 	if (!known && !card->pci[0] && link_name(device, "", card->driver, sizeof(card->driver)))
 		card->driver[strcspn(card->driver, ".")] = '\0';
+	if (!strcmp(card->driver, "virtio-pci"))
+		driver_of_virtio(device, card);
 }
 
 /* amdgpu documents these two; xe has one file a tile, and nothing for use. */

@@ -2,8 +2,8 @@
 /*
  * The GPUs of this machine, of whichever maker: what the kernel says about each.
  *
- * drm.c finds those with DRM nodes, by libdrm; here are NVIDIA's without any (a driver without
- * nvidia-drm has only /dev/nvidiaN) and what sysfs and /proc/driver/nvidia tell about a card. No
+ * drm.c finds those with DRM nodes, by libdrm; here are those that libdrm is too old for, NVIDIA's without any (a
+ * driver without nvidia-drm has only /dev/nvidiaN) and what sysfs and /proc/driver/nvidia tell about a card. No
  * device node is opened: opening one wakes a sleeping GPU, and root's opening of a primary node takes the
  * display from who wants to start one. Only card_query_vram() in drm.c opens a node, and says when.
  *
@@ -22,7 +22,7 @@
 #define CARD_NODE_MAX 64
 
 struct card {
-	char bus[16];		   /* "pci", "platform", "usb", "host1x", "virtio" */
+	char bus[16];		   /* "pci", "platform", "usb", "host1x", "faux", ... */
 	char pci[PCI_ADDRESS_MAX]; /* empty unless on the PCI bus */
 	char driver[32];	   /* the kernel's; empty if none is known */
 	char vendor[PCI_NAME_MAX]; /* names of people's; may be empty */
@@ -54,6 +54,12 @@ struct card *cards_by_pci(struct cards *cards, const char *pci);
  * Return: the index of its card, -1 if it is no card's.
  */
 int cards_by_node(const struct cards *cards, const char *path);
+
+/*
+ * Adds what sysfs has in class drm and is not there yet: devices on buses that libdrm is too old for (faux:
+ * vgem since Linux 6.16; auxiliary: nova).
+ */
+void cards_find_rest(const char *root, struct cards *cards);
 
 /* Adds what /proc/driver/nvidia/gpus knows: cards that are not there yet, node and name of all. */
 void cards_find_nvidia(const char *root, struct cards *cards);

@@ -11,8 +11,8 @@
 #include "common/card.h"
 
 /*
- * Adds every device with DRM nodes; nothing is opened. A bus that libdrm does not know (the "faux"
- * bus of vgem since Linux 6.16) is left out. Return: 0, or -errno if libdrm cannot look at all.
+ * Adds every device with DRM nodes; nothing is opened. A bus that libdrm does not know is left to
+ * cards_find_rest(). Return: 0, or -errno if libdrm cannot look at all.
  */
 int drm_find_cards(struct cards *cards);
 

@@ -176,9 +176,64 @@ START_TEST(test_nodes)
 	ck_assert_int_eq(cards_by_node(&cards, "/dev/dri/card"), -1);
 	ck_assert_int_eq(cards_by_node(&cards, "/dev/dri/card01"), -1);
 	ck_assert_int_eq(cards_by_node(&cards, "/dev/dri/renderD12"), -1);
-	ck_assert_int_eq(cards_by_node(&cards, "/home/x/dev/dri/card0"), -1);
+	ck_assert_int_eq(cards_by_node(&cards, "/srv/x/dev/dri/card0"), -1);
 	ck_assert_int_eq(cards_by_node(&cards, "/dev/nvidiactl"), -1);
 	ck_assert_int_eq(cards_by_node(&cards, ""), -1);
+}
+END_TEST
+
+/* Buses that libdrm does not know; and nothing that is there already comes twice. */
+START_TEST(test_rest)
+{
+	const struct card *card;
+
+	gpu_tree_text("/sys/devices/faux/vgem2/uevent", "");
+	gpu_tree_link("/sys/devices/faux/vgem2/driver", "../../../bus/faux/drivers/faux_driver");
+	gpu_tree_link("/sys/devices/faux/vgem2/subsystem", "../../../bus/faux");
+	gpu_tree_link("/sys/class/drm/card7/device", "../../../devices/faux/vgem2");
+	gpu_tree_text(
+		"/sys/devices/pci0000:00/0000:00:01.0/0000:02:00.0/nova_core.nova-drm.0/uevent",
+		"");
+	gpu_tree_text("/sys/bus/pci/devices/0000:02:00.0/vendor", "0x10de");
+	gpu_tree_link("/sys/class/drm/card8/device",
+		      "../../../devices/pci0000:00/0000:00:01.0/0000:02:00.0/nova_core.nova-drm.0");
+	gpu_tree_link("/sys/class/drm/renderD136/device",
+		      "../../../devices/pci0000:00/0000:00:01.0/0000:02:00.0/nova_core.nova-drm.0");
+	gpu_tree_link("/sys/class/drm/card8-DP-1/device", "../card8");
+	gpu_tree_link("/sys/class/drm/card9/device", "../../../devices/gone");
+	gpu_tree_link("/sys/class/drm/renderD128/device", "../../../bus/pci/devices/0000:03:00.0");
+	cards_find_rest(gpu_tree, &cards);
+	ck_assert_uint_eq(cards.n, 7);
+	card_describe(gpu_tree, &cards.card[5]);
+	ck_assert_str_eq(cards.card[5].primary, "/dev/dri/card7");
+	ck_assert_str_eq(cards.card[5].bus, "faux");
+	ck_assert_str_eq(cards.card[5].driver, "vgem2");
+	ck_assert_str_eq(cards.card[5].pci, "");
+	card = &cards.card[6];
+	card_describe(gpu_tree, &cards.card[6]);
+	ck_assert_str_eq(card->primary, "/dev/dri/card8");
+	ck_assert_str_eq(card->render, "/dev/dri/renderD136");
+	ck_assert_str_eq(card->pci, "0000:02:00.0");
+	ck_assert_str_eq(card->bus, "other");
+	ck_assert_uint_eq(card->vendor_id, 0x10de);
+	cards_find_rest(gpu_tree, &cards);
+	ck_assert_uint_eq(cards.n, 7);
+}
+END_TEST
+
+/* A virtio device on PCI: the bus's driver is not the one that is meant. */
+START_TEST(test_virtio)
+{
+	struct card card = { .pci = "0000:07:00.0" };
+
+	gpu_tree_text("/sys/bus/pci/devices/0000:07:00.0/vendor", "0x1af4");
+	gpu_tree_link("/sys/bus/pci/devices/0000:07:00.0/driver", "../../drivers/virtio-pci");
+	card_describe(gpu_tree, &card);
+	ck_assert_str_eq(card.driver, "virtio-pci");
+	gpu_tree_link("/sys/bus/pci/devices/0000:07:00.0/virtio3/driver",
+		      "../../drivers/virtio_gpu");
+	card_describe(gpu_tree, &card);
+	ck_assert_str_eq(card.driver, "virtio_gpu");
 }
 END_TEST
 
@@ -219,7 +274,7 @@ START_TEST(test_one_process_two_cards)
 	gpu_tree_process(4242, "Xorg", 1000);
 	gpu_tree_fd(4242, 3, "/dev/dri/renderD128", "amdgpu");
 	gpu_tree_fd(4242, 4, "/dev/dri/renderD130", "xe");
-	gpu_tree_fd(4242, 5, "/home/ann/renderD128", "amdgpu-6.1");
+	gpu_tree_fd(4242, 5, "/srv/ann/renderD128", "amdgpu-6.1");
 	gpu_tree_process(4243, "bash", 1000);
 	walk();
 	ck_assert_uint_eq(uses.n, 2);
@@ -472,6 +527,8 @@ int main(void)
 	tcase_add_loop_test(sysfs, test_numbers_that_are_none, 0, 6);
 	tcase_add_test(sysfs, test_card_that_is_gone);
 	tcase_add_test(sysfs, test_nodes);
+	tcase_add_test(sysfs, test_rest);
+	tcase_add_test(sysfs, test_virtio);
 	tcase_add_test(sysfs, test_too_many_cards);
 	suite_add_tcase(s, sysfs);
 	tcase_add_checked_fixture(proc, tree_new, tree_free);
