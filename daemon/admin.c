@@ -49,6 +49,7 @@ static json_t *device_new(struct admin_request *req, const struct scheduler_stat
 
 	json_put_text(&m, "name", gpu->name);
 	json_put_text(&m, "backend", backend_name(gpu));
+	json_put_text(&m, "pci", gpu->pci);
 	json_put_number(&m, "budget_bytes", stats->budget_bytes);
 	json_put_number(&m, "resident_bytes", stats->resident_bytes);
 	json_put_number(&m, "peak_bytes", stats->peak_bytes);

@@ -165,7 +165,12 @@ class WithDaemon(unittest.TestCase):
     def test_devices(self):
         row = self.rows("devices")[0]
         self.assertEqual((row["TIER"], row["SIZE"]), ("vram", "64M"))
-        self.assertEqual(len(json.loads(self.ok("devices", "--json"))["devices"]), 1)
+        answer = json.loads(self.ok("devices", "--json"))
+        self.assertEqual(len(answer["devices"]), 1)
+        # The host device is on no bus; what GPUs this machine has is another matter.
+        self.assertEqual(answer["devices"][0]["pci"], "")
+        self.assertIsInstance(answer["gpus"], list)
+        self.assertEqual([gpu for gpu in answer["gpus"] if gpu["device"]], [])
 
     def test_clients(self):
         row = [r for r in self.rows("clients") if r["PID"] == str(self.child)][0]
@@ -351,6 +356,20 @@ class WithoutDaemon(unittest.TestCase):
         self.assertIn("vramd is not running", done.stdout)
         done = vramctl("-j", "version", path=os.path.join(TMP, "none.sock"))
         self.assertEqual(list(json.loads(done.stdout)), ["vramctl"])
+
+    def test_devices(self):
+        """They are looked for without a daemon, unless it is a certain daemon that is asked."""
+        done = vramctl("devices", env={"VRAM_SOCKET": os.path.join(TMP, "none.sock")})
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith("vramd is not running\n"))
+        done = vramctl("-j", "devices", env={"VRAM_SOCKET": os.path.join(TMP, "none.sock")})
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        answer = json.loads(done.stdout)
+        self.assertEqual(answer["devices"], [])
+        self.assertEqual(set(answer), {"devices", "gpus", "hidden_processes", "nvml"})
+        done = vramctl("devices", path=os.path.join(TMP, "none.sock"))
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("no vramd listens on", done.stderr)
 
     def test_completion_is_silent(self):
         done = vramctl("--complete", "evict", path=os.path.join(TMP, "none.sock"))

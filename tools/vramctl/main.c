@@ -19,6 +19,7 @@
 
 #include "common/proto.h"
 #include "tools/vramctl/ask.h"
+#include "tools/vramctl/devices.h"
 #include "tools/vramctl/show.h"
 
 #define EXIT_USAGE 2
@@ -46,6 +47,7 @@ struct command {
 
 static int run_limit_show(const struct options *options, int argc, char *const argv[]);
 static int run_limit_set(const struct options *options, int argc, char *const argv[]);
+static int run_devices(const struct options *options, int argc, char *const argv[]);
 static int run_evict(const struct options *options, int argc, char *const argv[]);
 static int run_version(const struct options *options, int argc, char *const argv[]);
 
@@ -55,9 +57,11 @@ static const struct command commands[] = {
 	  .request = "status",
 	  .show = show_status },
 	{ .name = "devices",
-	  .help = "every device and its tiers",
-	  .request = "devices",
-	  .show = show_devices },
+	  .run = run_devices,
+	  .help = "vramd's devices, and every GPU and who uses it",
+	  .detail =
+		  "GPUs and their processes are looked up by vramctl itself, also without a vramd. root sees the\n"
+		  "processes of all users.\n" },
 	{ .name = "clients",
 	  .help = "the programs that use a device",
 	  .request = "clients",
@@ -385,6 +389,63 @@ static int run_evict(const struct options *options, int argc, char *const argv[]
 				    json_pack("{s:s, s:b}", "command", "evict", "all", 1) :
 				    json_pack("{s:s, s:s}", "command", "evict", "model", argv[0]),
 			    show_evicted);
+}
+
+/* Asks for what `devices` says besides. Return: NULL if the daemon does not say. */
+static json_t *ask_quietly(const struct options *options, const char *command)
+{
+	json_t *request = json_pack("{s:s}", "command", command), *answer = NULL;
+
+	(void)ask(options->socket, request, true, &answer);
+	json_decref(request);
+	return answer;
+}
+
+/* Answers without a daemon too, unless a certain one is asked for. */
+static int run_devices(const struct options *options, int argc, char *const argv[])
+{
+	json_t *request = json_pack("{s:s}", "command", "devices"), *answer = NULL;
+	json_t *clients = NULL, *status = NULL;
+	bool running;
+	int r;
+
+	(void)argc;
+	(void)argv;
+	r = ask(options->socket, request, !options->socket, &answer);
+	json_decref(request);
+	if (r < 0 && (r != -ENOENT || options->socket))
+		return EXIT_FAILURE;
+	running = answer;
+	if (running) {
+		clients = ask_quietly(options, "clients");
+		status = ask_quietly(options, "status");
+	} else {
+		answer = json_pack("{s:[]}", "devices");
+	}
+	r = devices_add(answer, &devices_here, clients,
+			json_integer_value(json_object_get(status, "pid")));
+	json_decref(clients);
+	json_decref(status);
+	if (r < 0) {
+		json_decref(answer);
+		fprintf(stderr, "vramctl: out of memory\n");
+		return EXIT_FAILURE;
+	}
+	show_add_users(answer);
+	if (options->json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		if (running)
+			show_devices(answer);
+		else
+			printf("vramd is not running\n");
+		if (json_array_size(json_object_get(answer, "gpus")) > 0)
+			putchar('\n');
+		devices_show(answer);
+	}
+	json_decref(answer);
+	return EXIT_SUCCESS;
 }
 
 /* Answers without a daemon too. */
