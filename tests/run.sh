@@ -109,8 +109,8 @@ files_of()
 		printf '%s\n' tests/model/run.sh
 		;;
 	kmod)
-		# One test, that brings its own machine and runs the suite's programs there.
-		printf '%s\n' tests/vm/check_kmod.sh
+		# Tests that bring their own machine; the first runs the suite's programs there.
+		printf '%s\n' tests/vm/check_kmod.sh tests/vm/check_drm.sh
 		;;
 	fuzz)
 		for file in tests/fuzz/fuzz_*.c; do

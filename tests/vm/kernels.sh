@@ -85,7 +85,8 @@ download()
 	(cd "$dir" && apt-get "${apt_options[@]}" download "$@" >&2) || die "cannot download $*"
 }
 
-# unpack_image TREE DEB...: the kernel and those of its modules that a guest's start may need.
+# unpack_image TREE DEB...: the kernel and those of its modules that a guest's start may need, and the
+# two GPUs without hardware.
 unpack_image()
 {
 	local tree=$1 deb
@@ -96,7 +97,10 @@ unpack_image()
 			'./boot/*' '*/lib/modules/*/vmlinuz' '*/lib/modules/*/config' \
 			'*/modules.builtin*' '*/modules.order' '*/kernel/fs/*' \
 			'*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/*' '*/kernel/net/9p/*' \
-			'*/kernel/drivers/virtio/*' '*/kernel/drivers/block/*' 2>/dev/null || true
+			'*/kernel/drivers/virtio/*' '*/kernel/drivers/block/*' \
+			'*/kernel/drivers/gpu/drm/drm*' '*/kernel/drivers/gpu/drm/virtio/*' \
+			'*/kernel/drivers/gpu/drm/vgem/*' '*/kernel/drivers/gpu/drm/clients/*' \
+			2>/dev/null || true
 	done
 	# Newer packages have /usr/lib/modules; modprobe -d wants /lib/modules.
 	if [ -d "$tree/usr/lib/modules" ]; then
@@ -307,12 +311,18 @@ make_initrd()
 	rm -r "$tree"
 }
 
+# Those that were fetched before the GPUs' modules were unpacked have none.
+has_gpus()
+{
+	compgen -G "$1/modules/lib/modules/*/kernel/drivers/gpu/drm/virtio/*" >/dev/null
+}
+
 # stale NAME DIR: whether what lies there is not what is wanted now.
 stale()
 {
 	[ -e "$2/complete" ] || return 0
 	case $1 in
-	6.1) [ "$(headers_release)" != "$(cat "$2/release")" ] ;;
+	6.1) [ "$(headers_release)" != "$(cat "$2/release")" ] || ! has_gpus "$2" ;;
 	kasan) [ "$(kasan_key 2>/dev/null)" != "$(cat "$2/complete")" ] ;;
 	*) false ;;
 	esac

@@ -14,6 +14,7 @@
 #                        FUZZ_SECONDS and SAN always are)
 #   --disk MB            an empty ext4 file system of this size at TEST_TMP; without
 #                        it TEST_TMP is in memory
+#   --device DEVICE      one more of QEMU's devices (may be repeated)
 #   --out DIR            what the command writes to /run/vm/out is there afterwards
 #   --append WORDS       more for the kernel's command line
 #   --expect-splat REGEX the guest's log must contain this complaint (may be repeated);
@@ -27,11 +28,11 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 src=$(cd "$here/../.." && pwd)
 kernel=6.1 name='' memory=1536 cpus=2 limit=300 module='' disk='' out='' append=''
-passed=() splats=()
+passed=() splats=() devices=()
 
 usage()
 {
-	sed -n '4,27s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,28s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 }
 
@@ -50,6 +51,7 @@ while [ $# -gt 0 ]; do
 	--module) module=$(realpath "$2") || exit 2 ;;
 	--env) passed+=("$2") ;;
 	--disk) disk=$2 ;;
+	--device) devices+=(-device "$2") ;;
 	--out) out=$2 ;;
 	--append) append=$2 ;;
 	--expect-splat) splats+=("$2") ;;
@@ -98,11 +100,11 @@ touch "$share/output" "$share/console"
 		esac
 	done
 	echo "export VRAM_GUEST=$kernel VRAM_KO=$(printf %q "$module") VRAM_BTF_BASE=$(printf %q "$folder/btf")"
+	echo "export VRAM_GUEST_MODULES=$(printf %q "$folder/modules")"
 	printf '%q ' "$@"
 	echo
 } >"$share/command"
 
-devices=()
 if [ -n "$disk" ]; then
 	PATH=$PATH:/usr/sbin:/sbin
 	command -v mkfs.ext4 >/dev/null || {
