@@ -10,6 +10,7 @@
 #   common/*.c                 an archive; whoever needs a member gets it
 #   libclient/*.c              build/libvram.so.0 and build/libvram.a
 #   libclient/preload/*.c      build/libvram-preload.so
+#   libclient/cudashim/*.c     build/cuda/libcuda.so.1
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
 #   tests/{unit,conformance,integration,cuda,kmod}/test_X.c
@@ -123,6 +124,7 @@ LEDGER_SRC := $(wildcard kmod/ledger*.c kmod/group.c kmod/pressure.c kmod/stall.
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_SRC := $(wildcard libclient/*.c)
 PRELOAD_SRC := $(wildcard libclient/preload/*.c)
+CUDASHIM_SRC := $(wildcard libclient/cudashim/*.c)
 EXAMPLE_SRC := $(wildcard libclient/examples/*.c)
 TOOLS := $(sort $(foreach f,$(wildcard tools/*/*.c),$(word 2,$(subst /, ,$(f)))))
 
@@ -133,6 +135,7 @@ plain = $(patsubst %.c,$(B)/$(if $(SAN),plain,obj)/%.o,$(1))
 DAEMON := $(if $(wildcard daemon/main.c),$(B)/vramd)
 LIBS := $(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION) $(B)/libvram.so $(B)/libvram.a)
 PRELOAD := $(if $(PRELOAD_SRC),$(B)/libvram-preload.so)
+CUDASHIM := $(if $(CUDASHIM_SRC),$(B)/cuda/libcuda.so.1 $(B)/cuda/libcuda.so)
 EXAMPLES := $(patsubst libclient/examples/%.c,$(B)/examples/%,$(EXAMPLE_SRC))
 TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
@@ -156,10 +159,10 @@ HAVE_CLANG := $(shell command -v $(CLANG) 2>/dev/null)
 .PHONY: all objects tests fuzz benches deps deps-kasan check check-asan check-tsan check-ubsan \
 	check-style bench demo install uninstall clean distclean help format complete
 
-all: $(DAEMON) $(LIBS) $(PRELOAD) $(EXAMPLES) $(TOOL_BINS)
+all: $(DAEMON) $(LIBS) $(PRELOAD) $(CUDASHIM) $(EXAMPLES) $(TOOL_BINS)
 
 # Every source on its own, whether something links it already or not.
-objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PRELOAD_SRC) \
+objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PRELOAD_SRC) $(CUDASHIM_SRC) \
 	$(EXAMPLE_SRC) $(wildcard tools/*/*.c) $(filter-out tests/fuzz/%,$(TEST_SRC)) \
 	$(wildcard tests/support/*.c))
 
@@ -382,6 +385,17 @@ $(B)/cuda-standin/libcuda.so.1: $(call plain,$(STANDIN_SRC)) tests/cuda-standin/
 	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -o $@ $(filter %.o,$^) -shared -Wl,-soname,$(@F) \
 		-Wl,--no-undefined -Wl,--version-script=tests/cuda-standin/libcuda.map
 
+# The driver's library in front of the driver's library: found by its name, so it has a folder of its
+# own. What it takes the address of is itself, and it has a thread, so it is never unloaded.
+$(B)/cuda/libcuda.so.1: $(call plain,$(CUDASHIM_SRC) $(CLIENT_SRC)) $(PLAIN_COMMON) libclient/cudashim/libcuda.map $(B)/.link
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -shared -Wl,-soname,$(@F) \
+		-Wl,--no-undefined -Wl,--exclude-libs,ALL -Wl,-Bsymbolic -Wl,-z,nodelete \
+		-Wl$(comma)--version-script=libclient/cudashim/libcuda.map $(CLIENT_LIBS)
+
+$(B)/cuda/libcuda.so: $(B)/cuda/libcuda.so.1
+	$(Q)ln -sfn $(<F) $@
+
 # ---- programs ----------------------------------------------------------------
 
 $(B)/vramd: $(call obj,$(DAEMON_SRC) $(LEDGER_SRC)) $(COMMON) $(B)/.link
@@ -423,6 +437,7 @@ INSTALLED = \
 	$(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION):$(libdir)/libvram.so.$(SOVERSION):755 \
 		$(B)/libvram.a:$(libdir)/libvram.a:644) \
 	$(foreach f,$(PRELOAD),$(f):$(libdir)/vram/libvram-preload.so:755) \
+	$(foreach f,$(filter %.1,$(CUDASHIM)),$(f):$(libdir)/vram/cuda/libcuda.so.1:755) \
 	$(foreach f,$(wildcard libclient/vram.h libclient/vram_cuda.h),$(f):$(includedir)/$(notdir $(f)):644) \
 	kmod/uapi/vram.h:$(includedir)/linux/vram.h:644 \
 	packaging/60-vram.rules:$(udevdir)/60-vram.rules:644 \
@@ -445,6 +460,9 @@ install: all
 ifneq ($(CLIENT_SRC),)
 	$(Q)ln -sfn libvram.so.$(SOVERSION) $(DESTDIR)$(libdir)/libvram.so
 endif
+ifneq ($(CUDASHIM_SRC),)
+	$(Q)ln -sfn libcuda.so.1 $(DESTDIR)$(libdir)/vram/cuda/libcuda.so
+endif
 ifneq ($(PC),)
 	$(call say,INSTALL,$(libdir)/pkgconfig/libvram.pc)
 	$(Q)mkdir -p $(DESTDIR)$(libdir)/pkgconfig
@@ -461,5 +479,6 @@ endif
 # The configuration stays: it is the administrator's.
 uninstall:
 	$(Q)rm -f $(foreach i,$(INSTALLED),$(DESTDIR)$(call field,2,$(i))) \
-		$(DESTDIR)$(libdir)/libvram.so $(DESTDIR)$(libdir)/pkgconfig/libvram.pc
-	$(Q)rmdir $(DESTDIR)$(libdir)/vram 2>/dev/null || true
+		$(DESTDIR)$(libdir)/libvram.so $(DESTDIR)$(libdir)/pkgconfig/libvram.pc \
+		$(DESTDIR)$(libdir)/vram/cuda/libcuda.so
+	$(Q)rmdir $(DESTDIR)$(libdir)/vram/cuda $(DESTDIR)$(libdir)/vram 2>/dev/null || true
