@@ -136,7 +136,8 @@ static void machine_new(void)
 	gpu_tree_process(51, "vramd", 0);
 	source.root = gpu_tree;
 	nvml_result = 0;
-	answer = json_pack("{s:[{s:s,s:s}]}", "devices", "name", "cuda0", "pci", "0000:01:00.0");
+	answer =
+		json_pack("{s:[{s:s,s:s}]}", "devices", "name", "cuda0", "pci", "00000000:01:00.0");
 	clients = json_pack("{s:[{s:i}]}", "clients", "pid", 50);
 }
 

@@ -17,6 +17,7 @@
 #include "common/drm.h"
 #include "common/err.h"
 #include "common/nvml.h"
+#include "common/pci.h"
 #include "tools/vramctl/cells.h"
 #include "tools/vramctl/table.h"
 
@@ -162,13 +163,15 @@ static json_t *nodes_new(const struct card *card)
 /* The name of vramd's device that is this card; NULL if there is none. */
 static const char *managed_as(const json_t *answer, const struct card *card)
 {
+	char address[PCI_ADDRESS_MAX];
 	const json_t *device;
 	const char *pci;
 	size_t i;
 
 	json_array_foreach(json_object_get(answer, "devices"), i, device) {
 		pci = json_string_value(json_object_get(device, "pci"));
-		if (pci && *pci && !strcmp(pci, card->pci))
+		if (pci && *pci && pci_address_parse(pci, address) == 0 &&
+		    !strcmp(address, card->pci))
 			return json_string_value(json_object_get(device, "name"));
 	}
 	return NULL;
