@@ -49,6 +49,8 @@ static const struct {
 	{ "nouveau", "nouveau", "0000:06:00.0", 21, 0, 0, 0, false },
 	{ "msm", "msm", "", 7, 0, 36496 * K, 0, true },
 	{ "panfrost", "panfrost", "", 14, 0, 36496 * K, 0, true },
+	/* Without drm-resident-memory: the total counts. */
+	{ "drm-core-6.12", "drm_vram", "", 20, 4 * M, 4 * M, 0, true },
 };
 
 START_TEST(test_driver)
