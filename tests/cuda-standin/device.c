@@ -29,6 +29,7 @@ static struct {
 	unsigned char *memory; /* all pages, for copies and kernels */
 	struct standin_proc *proc;
 	char path[4096];
+	pid_t pid;
 	int fd; /* holds the slot of this process and, shortly, the table */
 	struct stat stat;
 	pthread_mutex_t mutex;
@@ -468,7 +469,7 @@ cuda_result device_attach(void)
 	unsigned int i;
 
 	if (device.image)
-		return CUDA_ABI_SUCCESS;
+		return device.pid == getpid() ? CUDA_ABI_SUCCESS : CUDA_ABI_ERROR_NOT_INITIALIZED;
 	if (!s)
 		return device.found;
 	if (s->init_error)
@@ -486,6 +487,7 @@ cuda_result device_attach(void)
 	table_lock();
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		strncpy(s->functions[i], names[i], sizeof(s->functions[i]) - 1);
+	device.pid = getpid();
 	if (take_slot(s))
 		device.image = s;
 	table_unlock();
@@ -533,6 +535,9 @@ cuda_result enter(enum function function, unsigned int flags)
 	struct context *context;
 
 	async_fault = CUDA_ABI_SUCCESS;
+	/* A child of a process that uses the driver cannot: none of its threads are here. */
+	if (s && device.pid != getpid())
+		return flags ? CUDA_ABI_ERROR_NOT_INITIALIZED : CUDA_ABI_SUCCESS;
 	if (!s)
 		return flags & ENTER_INIT ? CUDA_ABI_ERROR_NOT_INITIALIZED : CUDA_ABI_SUCCESS;
 	s->calls[function]++;
