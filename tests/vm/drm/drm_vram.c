@@ -26,7 +26,8 @@ static void vram_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 	int id;
 
 	spin_lock(&file->table_lock);
-	idr_for_each_entry(&file->object_idr, object, id) {
+	idr_for_each_entry(&file->object_idr, object, id)
+	{
 		stats.private += object->size;
 		stats.resident += object->size;
 	}
