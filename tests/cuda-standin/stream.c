@@ -155,6 +155,28 @@ cuda_result stream_run(struct stream *stream, struct op *op)
 	return context_error(stream->context);
 }
 
+/* Takes from the context the streams that were destroyed and have done all. Needs context->mutex. */
+static void drop_finished(struct context *context)
+{
+	struct stream **p = &context->streams, *s;
+
+	while ((s = *p)) {
+		if (!s->destroyed || !stream_is_done(s, s->submitted)) {
+			p = &s->next;
+			continue;
+		}
+		*p = s->next;
+		pthread_mutex_lock(&s->mutex);
+		s->ended = true;
+		pthread_cond_broadcast(&s->changed);
+		pthread_mutex_unlock(&s->mutex);
+		pthread_mutex_lock(&ended_mutex);
+		s->next = ended;
+		ended = s;
+		pthread_mutex_unlock(&ended_mutex);
+	}
+}
+
 struct stream *stream_new(struct context *context, unsigned int flags, int priority)
 {
 	struct stream *s = calloc(1, sizeof(*s));
@@ -166,6 +188,7 @@ struct stream *stream_new(struct context *context, unsigned int flags, int prior
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	pthread_mutex_lock(&context->mutex);
+	drop_finished(context);
 	s->next = context->streams;
 	context->streams = s;
 	pthread_mutex_unlock(&context->mutex);
@@ -190,7 +213,7 @@ cuda_result stream_find(cuda_stream handle, bool per_thread, struct stream **out
 		return CUDA_ABI_SUCCESS;
 	}
 	pthread_mutex_lock(&c->mutex);
-	for (s = c->streams; s && s != (struct stream *)handle; s = s->next)
+	for (s = c->streams; s && (s != (struct stream *)handle || s->destroyed); s = s->next)
 		;
 	pthread_mutex_unlock(&c->mutex);
 	if (!s)
@@ -222,32 +245,25 @@ void stream_wait_all(struct context *context)
 	free(seqs);
 }
 
-/* Takes it from its context; its thread ends when all is done. */
+/* The program has it no longer. What is on it is still done, and others still wait for that. */
 static void end(struct stream *stream)
 {
-	struct context *c = stream->context;
-	struct stream **p;
-
-	pthread_mutex_lock(&c->mutex);
-	for (p = &c->streams; *p != stream; p = &(*p)->next)
-		;
-	*p = stream->next;
-	pthread_mutex_unlock(&c->mutex);
-	pthread_mutex_lock(&stream->mutex);
-	stream->ended = true;
-	pthread_cond_broadcast(&stream->changed);
-	pthread_mutex_unlock(&stream->mutex);
-	pthread_mutex_lock(&ended_mutex);
-	stream->next = ended;
-	ended = stream;
-	pthread_mutex_unlock(&ended_mutex);
+	pthread_mutex_lock(&stream->context->mutex);
+	stream->destroyed = true;
+	drop_finished(stream->context);
+	pthread_mutex_unlock(&stream->context->mutex);
 }
 
 void stream_end_all(struct context *context)
 {
+	struct stream *s;
+
 	stream_wait_all(context);
-	while (context->streams)
-		end(context->streams);
+	pthread_mutex_lock(&context->mutex);
+	for (s = context->streams; s; s = s->next)
+		s->destroyed = true;
+	drop_finished(context);
+	pthread_mutex_unlock(&context->mutex);
 }
 
 /* ---- calls ---- */

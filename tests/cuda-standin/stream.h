@@ -29,6 +29,7 @@ struct stream {
 	struct context *context;
 	unsigned int flags;
 	int priority;
+	bool destroyed; /* under the context's mutex */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	/* Under the mutex. */

@@ -247,18 +247,18 @@ START_TEST(test_streams_end)
 	cuda_stream s = stream(0);
 	cuda_ptr ptr = alloc(64);
 
-	/* What is on it is still done. */
+	/* What is on it is still done, and waited for. */
 	hold(s, 0);
 	ok(cu.memset_d8_async(ptr, 9, 64, s));
 	ok(cu.stream_destroy(s));
+	fails(cu.stream_query(NULL), ERROR_NOT_READY);
 	let_go(0);
 	fails(cu.stream_query(s), ERROR_INVALID_HANDLE);
 	fails(cu.stream_destroy(s), ERROR_INVALID_HANDLE);
 	fails(cu.stream_destroy(NULL), ERROR_INVALID_HANDLE);
 	fails(cu.stream_create(&s, 2), ERROR_INVALID_VALUE);
-	do
-		ok(cu.memcpy_dtoh(pinned, ptr, 64));
-	while (pinned[0] != 9);
+	ok(cu.memcpy_dtoh(pinned, ptr, 64));
+	ck_assert_uint_eq(pinned[0], 9);
 }
 END_TEST
 
