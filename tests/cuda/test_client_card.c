@@ -354,6 +354,7 @@ START_TEST(fresh_buffer_is_zero)
 {
 	static unsigned char bytes[5 * MIB + 8];
 	struct vram_buffer *b;
+	size_t others = 0;
 
 	/* Memory that has held something. */
 	world_walk(model);
@@ -362,7 +363,8 @@ START_TEST(fresh_buffer_is_zero)
 	memset(bytes, 1, sizeof(bytes));
 	ok(cu.memcpy_dtoh(bytes, (uintptr_t)vram_buffer_ptr(b), sizeof(bytes)));
 	for (size_t i = 0; i < sizeof(bytes); i++)
-		ck_assert_uint_eq(bytes[i], 0);
+		others += bytes[i] != 0;
+	ck_assert_uint_eq(others, 0);
 	vram_layer_release(vram_buffer_layer(b, 0));
 	vram_buffer_free(b);
 }

@@ -58,6 +58,11 @@ void world_walk(struct vram_model *m);
 /* A buffer's layer: written with, and compared with, what a seed gives. */
 void world_fill(struct vram_layer *layer, uint64_t seed);
 uint64_t world_wrong_fill(struct vram_layer *layer, uint64_t seed);
+/* The same stream, in the words of the public header. */
+static inline int world_release_on(struct vram_layer *layer, cuda_stream stream)
+{
+	return vram_layer_release_on(layer, (struct CUstream_st *)(void *)stream);
+}
 /* Pins that the daemon sees on the layer (of one part). */
 uint64_t world_pins(const struct vram_layer *layer);
 
