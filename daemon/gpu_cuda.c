@@ -298,7 +298,7 @@ static int chunk_reserve(struct gpu_object *gpu_object, uint32_t chunk)
 			      object->places[chunk].last);
 	if (!phys)
 		return reserve(object, chunk);
-	cuda_pool_bind(&dev->pool, phys, object, chunk, gpu_object->writable);
+	cuda_pool_bind(&dev->pool, phys, object, chunk);
 	cuda_object_bound(object, chunk, (struct cuda_memory *)phys);
 	return 0;
 }

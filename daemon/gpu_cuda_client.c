@@ -81,7 +81,7 @@ int cuda_chunk_export(struct gpu_client *client, uint64_t id, int *out_fd)
 	r = cuda_memory_export(dev, (struct cuda_memory *)phys, &fd);
 	if (r < 0)
 		return r;
-	r = cuda_pool_export(&dev->pool, phys, &client->holder, object->writable);
+	r = cuda_pool_export(&dev->pool, phys, &client->holder);
 	if (r < 0) {
 		close(fd);
 		return r;

@@ -195,20 +195,14 @@ struct cuda_phys *cuda_pool_take(struct cuda_pool *pool, uid_t uid, uint64_t byt
 	return phys ? phys : list_first(&bucket->claimed, struct cuda_phys, in_bucket);
 }
 
-void cuda_pool_bind(struct cuda_pool *pool, struct cuda_phys *phys, void *object, uint32_t chunk,
-		    bool writable)
+void cuda_pool_bind(struct cuda_pool *pool, struct cuda_phys *phys, void *object, uint32_t chunk)
 {
-	struct cuda_export *export;
-
 	assert(phys->state == CUDA_PHYS_FREE);
 	list_del(&phys->in_bucket);
 	list_del(&phys->in_order);
 	count(pool, phys, CUDA_PHYS_BOUND);
 	phys->object = object;
 	phys->chunk = chunk;
-	if (writable)
-		list_for_each(export, &phys->exports, in_phys)
-			export->writable = true;
 }
 
 /* Nobody has it any more, or its holders are to be asked. Already LEAVING. */
@@ -358,22 +352,18 @@ static struct cuda_export *export_find(const struct cuda_phys *phys,
 	return NULL;
 }
 
-int cuda_pool_export(struct cuda_pool *pool, struct cuda_phys *phys, struct cuda_holder *holder,
-		     bool writable)
+int cuda_pool_export(struct cuda_pool *pool, struct cuda_phys *phys, struct cuda_holder *holder)
 {
 	struct cuda_export *export = export_find(phys, holder);
 
 	(void)pool;
-	if (export) {
-		export->writable |= writable;
+	if (export)
 		return 0;
-	}
 	export = calloc(1, sizeof(*export));
 	if (!export)
 		return -ENOMEM;
 	export->phys = phys;
 	export->holder = holder;
-	export->writable = writable;
 	list_add_tail(&export->in_phys, &phys->exports);
 	list_add_tail(&export->in_holder, &holder->exports);
 	phys->n_exports++;
@@ -413,9 +403,9 @@ void cuda_pool_holder_end(struct cuda_pool *pool, struct cuda_holder *holder)
 	list_for_each_safe(export, tmp, &holder->exports, in_holder) {
 		struct cuda_phys *phys = export->phys;
 
-		phys->tainted |= export->writable;
+		phys->tainted = true;
 		export_end(pool, export);
-		if (phys->tainted && phys->state == CUDA_PHYS_FREE)
+		if (phys->state == CUDA_PHYS_FREE)
 			cuda_pool_leave(pool, phys);
 	}
 	list_del(&holder->in_pool);

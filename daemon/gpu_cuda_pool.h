@@ -16,9 +16,10 @@
  * about having let go keeps its own old bytes, and sees nobody's.
  *
  * Within one user phys are recycled without asking the clients: what they have mapped shows other bytes of
- * the same user. Not if it is tainted: if a client that could write to it ended without having let go. What it has
- * started on the card may still run, so that memory goes back to the driver, and with it the question when
- * it is over.
+ * the same user. Not if it is tainted: if a client ended without having let go of it. What it has started on the card may
+ * still run, and write to a buffer that is not its own any more, or, if the client lives and was only sent away, compute
+ * with other bytes than those of the layer that it holds. So that memory goes back to the driver, and with it the question
+ * when it is over.
  *
  * SIZE. What the pool may have is `budget`: at most what is configured, and so much less as others use of the card
  * beyond `reserve`, which is theirs. Memory that was given back to the driver and has not turned up as free yet ("due")
@@ -80,8 +81,7 @@ struct cuda_holder {
 struct cuda_export {
 	struct cuda_phys *phys;
 	struct cuda_holder *holder;
-	bool writable; /* it is, or was, part of something that clients write */
-	bool asked;    /* to let go of it */
+	bool asked; /* to let go of it */
 	struct list_node in_phys;
 	struct list_node in_holder;
 };
@@ -142,9 +142,7 @@ void cuda_pool_remove(struct cuda_pool *pool, struct cuda_phys *phys);
 struct cuda_phys *cuda_pool_find(const struct cuda_pool *pool, uint64_t id);
 /* A FREE one for this user: the one with the id `last` if that is possible. NULL: none. */
 struct cuda_phys *cuda_pool_take(struct cuda_pool *pool, uid_t uid, uint64_t bytes, uint64_t last);
-/* writable: clients write to the object; whoever has the phys mapped may do so without asking again. */
-void cuda_pool_bind(struct cuda_pool *pool, struct cuda_phys *phys, void *object, uint32_t chunk,
-		    bool writable);
+void cuda_pool_bind(struct cuda_pool *pool, struct cuda_phys *phys, void *object, uint32_t chunk);
 /* BOUND to FREE, or to LEAVING if it must not be recycled. */
 void cuda_pool_unbind(struct cuda_pool *pool, struct cuda_phys *phys, uint64_t now_ns);
 /* The object that a FREE one belonged to is gone: it serves everybody of the user alike. */
@@ -169,15 +167,14 @@ uint64_t cuda_pool_deadline(const struct cuda_pool *pool);
 /* ---- clients ---- */
 
 void cuda_holder_init(struct cuda_holder *holder, uid_t uid);
-/* The client gets this phys. Known already: only `writable` may be added. Return: 0 or -ENOMEM. */
-int cuda_pool_export(struct cuda_pool *pool, struct cuda_phys *phys, struct cuda_holder *holder,
-		     bool writable);
+/* The client gets this phys; it may have it already. Return: 0 or -ENOMEM. */
+int cuda_pool_export(struct cuda_pool *pool, struct cuda_phys *phys, struct cuda_holder *holder);
 /*
  * The client says that it has let go. It may do so unasked, and so may answer twice when both cross.
  * Return: 0; -EPROTO for an id that it was never given.
  */
 int cuda_pool_reclaimed(struct cuda_pool *pool, struct cuda_holder *holder, uint64_t id);
-/* The client is gone. What it could write and has not let go of is tainted. */
+/* The client is gone. What it has not let go of is tainted. */
 void cuda_pool_holder_end(struct cuda_pool *pool, struct cuda_holder *holder);
 /* Whom to ask, and for which ids (at most max; the deadline is 0 where nobody waits). Return: NULL if nobody. */
 struct cuda_holder *cuda_pool_next_ask(struct cuda_pool *pool, uint64_t *ids, uint32_t max,

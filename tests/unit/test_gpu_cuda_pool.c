@@ -113,7 +113,7 @@ START_TEST(a_chunk_gets_what_it_had)
 	ck_assert_ptr_eq(cuda_pool_take(&pool, ALICE, C, b->id), b);
 	/* Without a wish: what was given up last is wanted last by its chunk. */
 	ck_assert_ptr_eq(cuda_pool_take(&pool, ALICE, C, 0), b);
-	cuda_pool_bind(&pool, b, &object_b, 7, false);
+	cuda_pool_bind(&pool, b, &object_b, 7);
 	ck_assert_ptr_eq(b->object, &object_b);
 	ck_assert_uint_eq(b->chunk, 7);
 	ck_assert_ptr_eq(cuda_pool_take(&pool, ALICE, C, b->id), a);
@@ -156,28 +156,27 @@ END_TEST
 
 /* ---- clients ---- */
 
-START_TEST(what_a_client_could_write_is_not_recycled_when_it_dies)
+START_TEST(what_a_client_has_is_not_recycled_when_it_dies)
 {
-	struct cuda_phys *bound = add(ALICE), *idle = add(ALICE), *readable = add(ALICE);
+	struct cuda_phys *bound = add(ALICE), *idle = add(ALICE), *others = add(ALICE);
 	struct cuda_holder holder;
 
 	cuda_holder_init(&holder, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, bound, &holder, true), 0);
-	ck_assert_int_eq(cuda_pool_export(&pool, idle, &holder, true), 0);
-	ck_assert_int_eq(cuda_pool_export(&pool, readable, &holder, false), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, bound, &holder), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, idle, &holder), 0);
 	cuda_pool_unbind(&pool, idle, 1);
-	cuda_pool_unbind(&pool, readable, 1);
+	cuda_pool_unbind(&pool, others, 1);
 	cuda_pool_holder_end(&pool, &holder);
 	ck_assert_int_eq(idle->state, CUDA_PHYS_LEAVING);
 	ck_assert_ptr_eq(cuda_pool_next_release(&pool), idle);
-	ck_assert_int_eq(readable->state, CUDA_PHYS_FREE);
+	ck_assert_int_eq(others->state, CUDA_PHYS_FREE);
 	ck_assert_int_eq(bound->state, CUDA_PHYS_BOUND);
 	cuda_pool_unbind(&pool, bound, 2);
 	ck_assert_int_eq(bound->state, CUDA_PHYS_LEAVING);
-	ck_assert_ptr_eq(cuda_pool_take(&pool, ALICE, C, bound->id), readable);
+	ck_assert_ptr_eq(cuda_pool_take(&pool, ALICE, C, bound->id), others);
 	del(bound);
 	del(idle);
-	del(readable);
+	del(others);
 }
 END_TEST
 
@@ -187,29 +186,12 @@ START_TEST(what_a_client_has_let_go_of_is_recycled)
 	struct cuda_holder holder;
 
 	cuda_holder_init(&holder, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, true), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder), 0);
 	ck_assert_int_eq(cuda_pool_reclaimed(&pool, &holder, a->id), 0);
 	ck_assert_uint_eq(holder.n_exports, 0);
 	cuda_pool_holder_end(&pool, &holder);
 	cuda_pool_unbind(&pool, a, 1);
 	ck_assert_int_eq(a->state, CUDA_PHYS_FREE);
-	del(a);
-}
-END_TEST
-
-/* A client that imported it for a model maps it for a buffer without asking again. */
-START_TEST(a_recycled_one_is_writable_for_who_has_it)
-{
-	struct cuda_phys *a = add(ALICE);
-	struct cuda_holder holder;
-
-	cuda_holder_init(&holder, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, false), 0);
-	cuda_pool_unbind(&pool, a, 1);
-	cuda_pool_bind(&pool, a, &object_b, 0, true);
-	cuda_pool_holder_end(&pool, &holder);
-	cuda_pool_unbind(&pool, a, 2);
-	ck_assert_int_eq(a->state, CUDA_PHYS_LEAVING);
 	del(a);
 }
 END_TEST
@@ -221,7 +203,7 @@ START_TEST(exporting_twice_counts_once)
 
 	cuda_holder_init(&holder, ALICE);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, i == 1), 0);
+		ck_assert_int_eq(cuda_pool_export(&pool, a, &holder), 0);
 	ck_assert_uint_eq(a->n_exports, 1);
 	ck_assert_uint_eq(holder.n_exports, 1);
 	cuda_pool_holder_end(&pool, &holder);
@@ -239,8 +221,8 @@ START_TEST(all_who_have_it_are_asked_and_the_last_frees_it)
 
 	cuda_holder_init(&one, ALICE);
 	cuda_holder_init(&two, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &one, false), 0);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &two, false), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &one), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &two), 0);
 	cuda_pool_unbind(&pool, a, 1);
 	cuda_pool_leave(&pool, a);
 	ck_assert_ptr_null(cuda_pool_next_release(&pool));
@@ -274,7 +256,7 @@ START_TEST(many_ids_take_several_messages)
 	cuda_holder_init(&holder, ALICE);
 	for (int i = 0; i < 10; i++) {
 		all[i] = add(ALICE);
-		ck_assert_int_eq(cuda_pool_export(&pool, all[i], &holder, false), 0);
+		ck_assert_int_eq(cuda_pool_export(&pool, all[i], &holder), 0);
 		cuda_pool_unbind(&pool, all[i], 1);
 		if (i != 5)
 			cuda_pool_leave(&pool, all[i]);
@@ -304,8 +286,8 @@ START_TEST(one_message_has_one_deadline)
 	cuda_holder_init(&holder, ALICE);
 	a = add(ALICE);
 	b = add(ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, false), 0);
-	ck_assert_int_eq(cuda_pool_export(&pool, b, &holder, false), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, b, &holder), 0);
 	cuda_pool_unbind(&pool, a, 1);
 	cuda_pool_unbind(&pool, b, 1);
 	cuda_pool_leave(&pool, a);
@@ -331,7 +313,7 @@ START_TEST(letting_go_of_what_one_never_had_is_a_lie)
 	struct cuda_holder holder;
 
 	cuda_holder_init(&holder, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, false), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder), 0);
 	ck_assert_int_eq(cuda_pool_reclaimed(&pool, &holder, 0), -EPROTO);
 	ck_assert_int_eq(cuda_pool_reclaimed(&pool, &holder, 999), -EPROTO);
 	ck_assert_int_eq(cuda_pool_reclaimed(&pool, &holder, b->id), -EPROTO);
@@ -350,7 +332,7 @@ START_TEST(answers_that_cross_the_question_are_right)
 	uint32_t n;
 
 	cuda_holder_init(&holder, ALICE);
-	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder, false), 0);
+	ck_assert_int_eq(cuda_pool_export(&pool, a, &holder), 0);
 	cuda_pool_unbind(&pool, a, 1);
 	cuda_pool_leave(&pool, a);
 	ck_assert_ptr_nonnull(cuda_pool_next_ask(&pool, ids, 4, &n, &deadline_ns));
@@ -405,7 +387,7 @@ START_TEST(clients_are_asked_first)
 	cuda_holder_init(&holder, ALICE);
 	for (int i = 0; i < 8; i++) {
 		all[i] = add(ALICE);
-		ck_assert_int_eq(cuda_pool_export(&pool, all[i], &holder, false), 0);
+		ck_assert_int_eq(cuda_pool_export(&pool, all[i], &holder), 0);
 		cuda_pool_unbind(&pool, all[i], (uint64_t)i);
 	}
 	ck_assert_int_eq(room(C, &out), CUDA_POOL_RECLAIM);
@@ -573,7 +555,6 @@ struct model {
 	enum cuda_phys_state state;
 	bool tainted;
 	bool exported[N_HOLD];
-	bool writable[N_HOLD];
 };
 
 static uint64_t seed;
@@ -661,7 +642,7 @@ START_TEST(random_calls_agree_with_a_model)
 		case 2: { /* load */
 			uid_t uid = ALICE + any(N_USERS);
 			uint64_t bytes = sizes[any(2)];
-			bool writable = any(2), exists = false;
+			bool exists = false;
 
 			for (int i = 0; i < N_PHYS; i++)
 				exists |= models[i].phys && models[i].state == CUDA_PHYS_FREE &&
@@ -677,27 +658,18 @@ START_TEST(random_calls_agree_with_a_model)
 			if (m->phys && m->state == CUDA_PHYS_FREE && m->uid == uid &&
 			    m->bytes == bytes)
 				ck_assert_ptr_eq(phys, m->phys);
-			cuda_pool_bind(&pool, phys, &object_b, 0, writable);
-			for (int i = 0; i < N_PHYS; i++) {
-				if (models[i].phys != phys)
-					continue;
-				models[i].state = CUDA_PHYS_BOUND;
-				for (int j = 0; writable && j < N_HOLD; j++)
-					models[i].writable[j] = models[i].exported[j];
-			}
+			cuda_pool_bind(&pool, phys, &object_b, 0);
+			for (int i = 0; i < N_PHYS; i++)
+				if (models[i].phys == phys)
+					models[i].state = CUDA_PHYS_BOUND;
 			break;
 		}
-		case 3: { /* export */
-			bool writable = any(2);
-
+		case 3: /* export */
 			if (!m->phys || m->state != CUDA_PHYS_BOUND || holders[h].uid != m->uid)
 				break;
-			ck_assert_int_eq(cuda_pool_export(&pool, m->phys, &holders[h], writable),
-					 0);
-			m->writable[h] = writable || (m->exported[h] && m->writable[h]);
+			ck_assert_int_eq(cuda_pool_export(&pool, m->phys, &holders[h]), 0);
 			m->exported[h] = true;
 			break;
-		}
 		case 4: /* reclaimed */
 			if (!m->phys || !m->exported[h])
 				break;
@@ -713,8 +685,8 @@ START_TEST(random_calls_agree_with_a_model)
 				if (!models[i].phys || !models[i].exported[h])
 					continue;
 				models[i].exported[h] = false;
-				models[i].tainted |= models[i].writable[h];
-				if (models[i].state == CUDA_PHYS_FREE && models[i].tainted)
+				models[i].tainted = true;
+				if (models[i].state == CUDA_PHYS_FREE)
 					model_leave(&models[i]);
 			}
 			break;
@@ -774,9 +746,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, what_nobody_comes_back_for_goes_first);
 	tcase_add_test(tc, nobody_gets_another_users);
 	tcase_add_test(tc, nobody_gets_another_size);
-	tcase_add_test(tc, what_a_client_could_write_is_not_recycled_when_it_dies);
+	tcase_add_test(tc, what_a_client_has_is_not_recycled_when_it_dies);
 	tcase_add_test(tc, what_a_client_has_let_go_of_is_recycled);
-	tcase_add_test(tc, a_recycled_one_is_writable_for_who_has_it);
 	tcase_add_test(tc, exporting_twice_counts_once);
 	tcase_add_test(tc, all_who_have_it_are_asked_and_the_last_frees_it);
 	tcase_add_test(tc, many_ids_take_several_messages);
