@@ -19,7 +19,7 @@
 #                              a program if it has a `links:` line (bench: an
 #                              underscore becomes a dash in the program's name)
 #   tests/fuzz/fuzz_X.c        build/fuzz/X, clang's libFuzzer
-#   tests/cuda-standin/*.c     build/cuda-standin/libcuda.so.1, for tests alone
+#   tests/cuda-standin/*.c     build/cuda-standin/lib{cuda,nvidia-ml}.so.1, for tests alone
 #
 # A test program links only what it names near its top, which proves the
 # layering (tests/support/links.awk reads these lines):
@@ -140,7 +140,7 @@ EXAMPLES := $(patsubst libclient/examples/%.c,$(B)/examples/%,$(EXAMPLE_SRC))
 TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
 STANDIN_SRC := $(filter-out tests/cuda-standin/nvml.c,$(wildcard tests/cuda-standin/*.c))
-STANDIN := $(if $(STANDIN_SRC),$(B)/cuda-standin/libcuda.so.1)
+STANDIN := $(if $(STANDIN_SRC),$(addprefix $(B)/cuda-standin/,libcuda.so.1 libnvidia-ml.so.1))
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
 	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c \
@@ -379,11 +379,13 @@ $(B)/libvram-preload.so: $(call plain,$(PRELOAD_SRC) $(CLIENT_SRC)) $(PLAIN_COMM
 		-Wl,--no-undefined -Wl,--exclude-libs,ALL \
 		$(if $(PRELOAD_MAP),-Wl$(comma)--version-script=$(PRELOAD_MAP)) $(CLIENT_LIBS)
 
-# The driver for tests without a card. It is loaded by programs with and without a sanitizer.
-$(B)/cuda-standin/libcuda.so.1: $(call plain,$(STANDIN_SRC)) tests/cuda-standin/libcuda.map $(B)/.link
+# The drivers for tests without a card. They are loaded by programs with and without a sanitizer.
+$(B)/cuda-standin/libcuda.so.1: $(call plain,$(STANDIN_SRC))
+$(B)/cuda-standin/libnvidia-ml.so.1: $(call plain,tests/cuda-standin/nvml.c)
+$(STANDIN): $(B)/cuda-standin/%.so.1: tests/cuda-standin/%.map $(B)/.link
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -o $@ $(filter %.o,$^) -shared -Wl,-soname,$(@F) \
-		-Wl,--no-undefined -Wl,--version-script=tests/cuda-standin/libcuda.map
+		-Wl,--no-undefined -Wl,--version-script=tests/cuda-standin/$*.map
 
 # The driver's library in front of the driver's library: found by its name, so it has a folder of its
 # own. What it takes the address of is itself, and it has a thread, so it is never unloaded.
