@@ -67,6 +67,11 @@ static void put(struct ask *ask, struct answer *a, const char *what)
 {
 	snprintf(a->what, sizeof(a->what), "%s%s%s", ask->role, *ask->role && *what ? ": " : "",
 		 what);
+	if (ask->fd < 0) {
+		if (a->kind == ANSWER_FAILED)
+			fprintf(stderr, "%s: %s\n", ask->question, a->text);
+		return;
+	}
 	/* A reader that is gone has given up on us. */
 	if (write(ask->fd, a, sizeof(*a)) != sizeof(*a))
 		_exit(1);

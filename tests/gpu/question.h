@@ -34,7 +34,7 @@ struct ask {
 	bool quick; /* few rounds: to see that it works, not to measure */
 	bool whole; /* the card is ours alone: its memory may be filled */
 	double seconds;
-	int fd; /* where answers go */
+	int fd; /* where answers go; -1: a program that asks nothing, failures go to stderr */
 };
 
 struct question {
