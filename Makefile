@@ -73,6 +73,7 @@ sysusersdir ?= $(prefix)/lib/sysusers.d
 BENCH ?=
 FUZZ_SECONDS ?= 10
 STRESS_SECONDS ?= 5
+GPU_PARTS ?=
 SUITES ?= style unit model conformance integration cuda stress fuzz kmod
 TESTS ?=
 
@@ -195,6 +196,8 @@ help:
 	'make check-dkms   build the module through dkms; install-dkms puts its source there' \
 	'make demo-kmod    the demonstration in the virtual machine, over /dev/vram' \
 	'make demo         two language models and a third client in too little memory' \
+	'make check-gpu    everything that only a real card can show; GPU_PARTS="questions bench"' \
+	'make gpu-bundle   what check-gpu needs, for a machine with a card but without our packages' \
 	'make bench        benchmarks, one JSON object a line; BENCH=name selects' \
 	'make format       let clang-format rewrite the tracked sources' \
 	'make install      prefix=$(prefix) libdir=$(libdir) DESTDIR=$(DESTDIR); uninstall' \
@@ -243,6 +246,26 @@ demo: deps
 	$(Q)$(SUB) all
 	$(Q)if [ -x tests/support/fetch_models.sh ]; then tests/support/fetch_models.sh; fi
 	$(Q)VRAM_BUILD=$(abspath $(B)) tests/demo/run.sh
+
+# ---- a real card ----------------------------------------------------------------
+
+.PHONY: check-gpu gpu-bundle
+# The machine with the card may have nothing to build with: then what was carried there is used.
+check-gpu:
+	$(Q)if command -v $(firstword $(CC)) >/dev/null && $(PKG_CONFIG) --exists $(FOREIGN) 2>/dev/null; then \
+		$(SUB) tests benches; \
+	else \
+		echo 'not all that building needs is here: using what is in $(B)'; \
+	fi
+	$(Q)tests/gpu/check_gpu.sh -b $(B) $(GPU_PARTS) || [ $$? = 77 ]
+
+# The same objects, linked once more so that programs find their libraries beside themselves.
+BUNDLE_LINK = -Wl,--disable-new-dtags,-rpath,\$$$$ORIGIN/lib:\$$$$ORIGIN/../lib:\$$$$ORIGIN/../../lib
+gpu-bundle:
+	$(Q)$(SUB) tests benches complete
+	$(Q)mkdir -p $(B)/gpu && ln -sfn ../obj $(B)/gpu/obj && cp -p $(B)/.flags $(B)/.dirs $(B)/gpu/
+	$(Q)$(SUB) B=$(B)/gpu LDFLAGS='$(BUNDLE_LINK)' tests benches
+	$(Q)tests/gpu/bundle.sh $(B)/gpu $(B)/gpu-bundle
 
 # ---- the module -----------------------------------------------------------------
 

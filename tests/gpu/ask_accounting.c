@@ -39,6 +39,7 @@ static void importer(struct ask *ask, int sock)
 		} else if (step == MAP) {
 			at = card_map(&card, mem, bytes, true);
 			MUST(&card, memset_d8, at, 0x77, bytes);
+			MUST(&card, ctx_synchronize);
 		} else {
 			card_unmap(&card, at, bytes);
 			MUST(&card, mem_release, mem);

@@ -207,6 +207,7 @@ static void same_process(struct ask *ask, int sock)
 
 	(void)sock;
 	card_open(&card, ask);
+	card_settle(&card, ask->bytes);
 	again(ask, &card, card_size(&card, 32 * MIB, 1), ask->quick ? 2 : 16,
 	      "released and created again");
 	again(ask, &card, card_size(&card, ask->bytes, 1), 2, "the same, all at once");
@@ -223,6 +224,7 @@ static void plant_and_end(struct ask *ask, int sock)
 
 	(void)sock;
 	card_open(&card, ask);
+	card_settle(&card, ask->bytes);
 	bytes = card_size(&card, ask->bytes, 1);
 	at = card_alloc(&card, bytes, &mem);
 	stream = card_stream(&card);
@@ -236,6 +238,7 @@ static void after_another(struct ask *ask, int sock)
 
 	(void)sock;
 	card_open(&card, ask);
+	card_settle(&card, ask->bytes);
 	again(ask, &card, card_size(&card, ask->bytes, 1), 1, "after another process");
 }
 
