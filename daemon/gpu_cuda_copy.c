@@ -27,7 +27,7 @@
 #define SCRUB_NS_PER_MIB 10486u
 /* Between two looks. */
 #define LOOK_MIN_NS 25000u
-#define LOOK_MAX_NS 2000000u
+#define LOOK_MAX_NS 5000000u
 
 static void lane_timer(struct loop_op *op, int res);
 static void broken_run(struct loop_op *op, int res);
@@ -104,13 +104,15 @@ static void lane_arm(struct cuda_lane *lane)
 	if (!head || lane->dev->lost || loop_op_armed(&lane->timer))
 		return;
 	cost = cost_ns(lane, head->copy->len);
-	step = cost / 16 < LOOK_MIN_NS ? LOOK_MIN_NS : cost / 16;
-	if (!lane->n_looks) {
-		at = begin_ns(lane, head) + cost - cost / 16;
-	} else {
-		/* The longer it lasts the less it matters when its end is seen. */
-		step *= 1 + lane->n_looks / 8;
-		at = loop_now() + (step < LOOK_MAX_NS ? step : LOOK_MAX_NS);
+	at = begin_ns(lane, head) + cost - cost / 16;
+	if (lane->n_looks) {
+		uint64_t now = loop_now();
+
+		/* A sixteenth of what it has taken so far: the longer it lasts the less it matters when its
+		 * end is seen. */
+		step = (now - begin_ns(lane, head)) / 16;
+		step = step > LOOK_MIN_NS ? step : LOOK_MIN_NS;
+		at = now + (step < LOOK_MAX_NS ? step : LOOK_MAX_NS);
 	}
 	/* Without memory for a timer the watch looks. */
 	loop_timer(lane->dev->loop, &lane->timer, at);
