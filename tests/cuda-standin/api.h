@@ -125,6 +125,38 @@ struct cuda_launch_config {
 	  cuda_stream stream, void **params, void **extra)) \
 	X(cuLaunchKernelEx, 11060, ptsz, ptsz, (const struct cuda_launch_config *config, cuda_function \
 	  function, void **params, void **extra))
+
+/*
+ * X(base, version, newer, prototype, arguments): first forms that differ from the newer one in
+ * nothing that shows here. Those with sizes and addresses of 32 bits are not imitated.
+ */
+#define STANDIN_FIRST(X) \
+	X(cuCtxCreate, 2000, cuCtxCreate_v2, (cuda_context *out_context, unsigned int flags, \
+	  cuda_device device), (out_context, flags, device)) \
+	X(cuCtxDestroy, 2000, cuCtxDestroy_v2, (cuda_context context), (context)) \
+	X(cuCtxPushCurrent, 2000, cuCtxPushCurrent_v2, (cuda_context context), (context)) \
+	X(cuCtxPopCurrent, 2000, cuCtxPopCurrent_v2, (cuda_context *out_context), (out_context)) \
+	X(cuDevicePrimaryCtxRelease, 7000, cuDevicePrimaryCtxRelease_v2, (cuda_device device), \
+	  (device)) \
+	X(cuDevicePrimaryCtxReset, 7000, cuDevicePrimaryCtxReset_v2, (cuda_device device), (device)) \
+	X(cuDevicePrimaryCtxSetFlags, 7000, cuDevicePrimaryCtxSetFlags_v2, (cuda_device device, \
+	  unsigned int flags), (device, flags)) \
+	X(cuDeviceGetUuid, 9020, cuDeviceGetUuid_v2, (struct cuda_uuid *out_uuid, cuda_device \
+	  device), (out_uuid, device)) \
+	X(cuStreamDestroy, 2000, cuStreamDestroy_v2, (cuda_stream stream), (stream)) \
+	X(cuEventDestroy, 2000, cuEventDestroy_v2, (cuda_event event), (event)) \
+	X(cuMemHostRegister, 4000, cuMemHostRegister_v2, (void *p, size_t size, unsigned int flags), \
+	  (p, size, flags)) \
+	X(cuIpcOpenMemHandle, 4010, cuIpcOpenMemHandle_v2, (cuda_ptr *out_ptr, struct cuda_ipc_mem \
+	  handle, unsigned int flags), (out_ptr, handle, flags)) \
+	X(cuStreamWriteValue32, 8000, cuStreamWriteValue32_v2, (cuda_stream stream, cuda_ptr ptr, \
+	  uint32_t value, unsigned int flags), (stream, ptr, value, flags)) \
+	X(cuStreamWriteValue64, 9000, cuStreamWriteValue64_v2, (cuda_stream stream, cuda_ptr ptr, \
+	  uint64_t value, unsigned int flags), (stream, ptr, value, flags)) \
+	X(cuStreamWaitValue32, 8000, cuStreamWaitValue32_v2, (cuda_stream stream, cuda_ptr ptr, \
+	  uint32_t value, unsigned int flags), (stream, ptr, value, flags)) \
+	X(cuStreamWaitValue64, 9000, cuStreamWaitValue64_v2, (cuda_stream stream, cuda_ptr ptr, \
+	  uint64_t value, unsigned int flags), (stream, ptr, value, flags))
 /* clang-format on */
 
 /* A file that also includes <cuda.h> takes the lists alone. */
@@ -136,6 +168,9 @@ STANDIN_ENTRIES(STANDIN_DECLARE)
 #define STANDIN_DECLARE(base, version, suffix, kind, prototype) \
 	cuda_result base##_##suffix prototype;
 STANDIN_PER_THREAD(STANDIN_DECLARE)
+#undef STANDIN_DECLARE
+#define STANDIN_DECLARE(base, version, newer, prototype, arguments) cuda_result base prototype;
+STANDIN_FIRST(STANDIN_DECLARE)
 #undef STANDIN_DECLARE
 
 /* The first form of cuGetProcAddress. */

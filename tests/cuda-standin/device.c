@@ -562,6 +562,6 @@ cuda_result enter(enum function function, unsigned int flags)
 	if (flags & ENTER_CONTEXT)
 		return context ? context_error(context) : CUDA_ABI_ERROR_INVALID_CONTEXT;
 	if (flags & ENTER_DEVICE)
-		return context_primary_error();
+		return s->vmm_survives ? CUDA_ABI_SUCCESS : context_primary_error();
 	return CUDA_ABI_SUCCESS;
 }

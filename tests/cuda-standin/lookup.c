@@ -9,6 +9,13 @@
 #include "tests/cuda-standin/api.h"
 #include "tests/cuda-standin/device.h"
 
+#define FIRST(base, version, newer, prototype, arguments) \
+	EXPORT cuda_result base prototype                 \
+	{                                                 \
+		return newer arguments;                   \
+	}
+STANDIN_FIRST(FIRST)
+
 static const struct entry {
 	const char *base;
 	int version;
@@ -23,7 +30,10 @@ static const struct entry {
 	{ #base, version, true, (void *)base##_##suffix },
 		STANDIN_PER_THREAD(ENTRY)
 #undef ENTRY
-			{ "cuGetProcAddress", 11030, false, (void *)cuGetProcAddress },
+#define ENTRY(base, version, newer, prototype, arguments) { #base, version, false, (void *)base },
+			STANDIN_FIRST(ENTRY)
+#undef ENTRY
+				{ "cuGetProcAddress", 11030, false, (void *)cuGetProcAddress },
 };
 
 /* Return: the newest form that is not newer than version; *out_known: whether there is any at all. */

@@ -86,6 +86,9 @@ struct standin {
 	_Atomic uint32_t
 		lost_error; /* not 0: the card is gone, and this is what everything returns */
 	_Atomic uint32_t mig;
+	_Atomic uint32_t
+		vmm_survives; /* calls for memory and addresses work when the context is dead */
+	uint32_t pad;
 	char uuid[16];
 	char pci[16];
 	char name[64];

@@ -49,6 +49,7 @@ class Image(ctypes.Structure):
                 ("size_bytes", ctypes.c_uint64), ("context_bytes", ctypes.c_uint64),
                 ("outside_bytes", ctypes.c_uint64), ("driver_version", ctypes.c_int32),
                 ("init_error", ctypes.c_uint32), ("lost_error", ctypes.c_uint32), ("mig", ctypes.c_uint32),
+                ("vmm_survives", ctypes.c_uint32), ("pad", ctypes.c_uint32),
                 ("uuid", ctypes.c_char * 16), ("pci", ctypes.c_char * 16), ("name", ctypes.c_char * 64),
                 ("overrides", Override * OVERRIDES), ("hidden", (ctypes.c_char * 48) * 4),
                 ("h2d_bytes_per_s", ctypes.c_uint64), ("d2h_bytes_per_s", ctypes.c_uint64),

@@ -18,7 +18,8 @@ forms()
 {
 	printf '%s\n' '#include <common/cuda_abi.h>' '#define STANDIN_LISTS_ONLY' '#include "tests/cuda-standin/api.h"' \
 		'#define FORM(field, base, symbol, version, need, prototype) @ base symbol version @' \
-		'CUDA_ABI_ENTRIES(FORM) STANDIN_ENTRIES(FORM)' |
+		'#define FIRST(base, version, newer, prototype, arguments) @ base base version @' \
+		'CUDA_ABI_ENTRIES(FORM) STANDIN_ENTRIES(FORM) STANDIN_FIRST(FIRST)' |
 		"$cc" -E -P ${2:+-I"$2"} -I. -x c - | tr '@' '\n' | awk -v typedefs="$1/cudaTypedefs.h" '
 			BEGIN {
 				while ((getline line < typedefs) > 0)

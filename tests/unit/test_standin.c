@@ -496,6 +496,22 @@ START_TEST(test_wrong_access_ends_the_context)
 }
 END_TEST
 
+START_TEST(test_memory_calls_in_a_dead_context)
+{
+	cuda_ptr ptr = mapped(1);
+
+	standin_fault(card, "cuCtxSynchronize", CUDA_ABI_ERROR_LAUNCH_FAILED, 0, 1, 0,
+		      STANDIN_FAULT_STICKY);
+	fails(cu.ctx_synchronize(), ERROR_LAUNCH_FAILED);
+	fails(cu.mem_unmap(ptr, PAGE), ERROR_LAUNCH_FAILED);
+	/* Nobody knows whether the real one is like that, so a test may have it either way. */
+	card->image->vmm_survives = 1;
+	ok(cu.mem_unmap(ptr, PAGE));
+	ck_assert_uint_eq(standin_used_bytes(card), 0);
+	fails(cu.ctx_synchronize(), ERROR_LAUNCH_FAILED);
+}
+END_TEST
+
 START_TEST(test_address_of_nobody)
 {
 	fails(cu.memcpy_htod(0x1000, pinned, 16), ERROR_INVALID_VALUE);
@@ -659,6 +675,7 @@ static Suite *suite(void)
 	t = tcase_create("access");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, test_wrong_access_ends_the_context, 0, N_WRONG);
+	tcase_add_test(t, test_memory_calls_in_a_dead_context);
 	tcase_add_test(t, test_address_of_nobody);
 	tcase_add_test(t, test_unmap_below_a_running_copy);
 	tcase_add_test(t, test_alignment_of_values);

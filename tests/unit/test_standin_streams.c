@@ -632,6 +632,11 @@ START_TEST(test_lookup)
 			 dlsym(library, "cuGetProcAddress"));
 	ck_assert_ptr_eq(find("cuGetProcAddress", 12000, 0, &found),
 			 dlsym(library, "cuGetProcAddress_v2"));
+	ck_assert_ptr_eq(find("cuStreamDestroy", 3020, 0, &found),
+			 dlsym(library, "cuStreamDestroy"));
+	ck_assert_ptr_eq(find("cuStreamDestroy", 4000, 0, &found),
+			 dlsym(library, "cuStreamDestroy_v2"));
+	ck_assert_ptr_ne(dlsym(library, "cuStreamDestroy"), dlsym(library, "cuStreamDestroy_v2"));
 	ck_assert_ptr_null(find("cuMemCreate", 10010, 0, &found));
 	ck_assert_int_eq(found, CUDA_ABI_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
 	ck_assert_ptr_null(find("cuMemAlloc_v2", 12040, 0, &found));
