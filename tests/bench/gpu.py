@@ -111,7 +111,7 @@ class Bench:
         behind = 2 * n_bytes + n_bytes // 4 + 256 * MB
         if behind > ram * 7 // 10:
             benchlib.skip(f"gpu: {behind >> 30} GiB of memory are needed behind the card, of {ram >> 30}")
-        settings = {"device": {"host_budget": behind, "reserve": "0" if self.quick else "512M"},
+        settings = {"device": {"host_budget": behind},
                     "limits": {"pin_timeout": "120s"}}
         if swap:
             settings["swap"] = {"size": 2 * n_bytes + 256 * MB, "path": self.folder}
@@ -235,8 +235,7 @@ class Bench:
         differs between those two is noise."""
         command = self.products()
         blocks, rounds = (3, 5) if self.quick else (31, 20)
-        with gpulib.Daemon(self.card.budget(4 << 30), {"device": {"reserve": "0"}} if self.quick else None) as daemon, \
-                contextlib.ExitStack() as stack:
+        with gpulib.Daemon(self.card.budget(4 << 30)) as daemon, contextlib.ExitStack() as stack:
             engines = [self.tool(stack, *command), self.tool(stack, *daemon.vramrun(command)),
                        self.tool(stack, *command)]
             told = [[], [], []]

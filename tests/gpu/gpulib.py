@@ -80,6 +80,8 @@ class Daemon(vram_daemon.Daemon):
 
     def __init__(self, budget, settings=None, everybody=False):
         sections = {"device": {"kind": "cuda"}}
+        if os.environ.get("GPU_STANDIN"):
+            sections["device"]["reserve"] = "0"  # it may be small, and nobody else needs it
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
         super().__init__(budget, sections)
