@@ -241,8 +241,11 @@ static int begin_draining(struct gate *gate, uint64_t patience_ns)
 	case GATE_FAILED:
 		r = -ECANCELED;
 		break;
-	default:
+	case GATE_CLOSED:
 		r = -EALREADY;
+		break;
+	default:
+		r = -EBUSY;
 		break;
 	}
 	gate->wanted = false;
@@ -275,7 +278,7 @@ int gate_close(struct gate *gate, uint64_t patience_ns)
 
 	pthread_mutex_lock(&gate->lock);
 	if (atomic_load(&gate->state) == GATE_LEAVING) {
-		gate->n_closed++;
+		atomic_fetch_add(&gate->n_closed, 1);
 		set_state(gate, GATE_CLOSED);
 	}
 	pthread_mutex_unlock(&gate->lock);

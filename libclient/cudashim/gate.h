@@ -73,10 +73,10 @@ struct gate {
 	pthread_cond_t changed;
 	const struct gate_ops *ops;
 	/* lock */
-	bool wanted;	       /* somebody wants to close, and waits for captures */
-	uint32_t captures;     /* running, or waiting for a place */
-	uint64_t impatient_ns; /* DRAINING: CLOCK_MONOTONIC, from when on who waits undoes it */
-	uint64_t n_closed;     /* times, for reports */
+	bool wanted;		   /* somebody wants to close, and waits for captures */
+	uint32_t captures;	   /* running, or waiting for a place */
+	uint64_t impatient_ns;	   /* DRAINING: CLOCK_MONOTONIC, from when on who waits undoes it */
+	_Atomic uint64_t n_closed; /* how often it was CLOSED; read without the lock */
 };
 
 extern __thread struct gate_thread *gate_self __attribute__((tls_model("initial-exec")));
@@ -128,8 +128,8 @@ bool gate_is_capturing(struct gate *gate);
 /* ---- the closing; one thread at a time ---- */
 
 /*
- * OPEN to CLOSED. Return: 0; -EALREADY if it is not open; -EAGAIN if it was undone, or captures did not end,
- * within patience_ns; -ECANCELED in FAILED.
+ * OPEN to CLOSED. Return: 0; -EALREADY if it is CLOSED; -EBUSY if it is OPENING; -EAGAIN if it was undone, or captures
+ * did not end, within patience_ns; -ECANCELED in FAILED.
  */
 int gate_close(struct gate *gate, uint64_t patience_ns);
 

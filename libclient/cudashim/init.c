@@ -37,6 +37,8 @@ __attribute__((constructor(101))) static void load(void)
 		shim.name = program_invocation_short_name;
 	turn_init();
 	real_load();
+	if (!real_path())
+		report_line("%s finds no CUDA driver: %s", shim.name, real_error());
 	pthread_atfork(NULL, NULL, child);
 	errno = saved;
 }
@@ -47,16 +49,8 @@ __attribute__((destructor)) static void unload(void)
 		turn_print_stats();
 }
 
+/* Without a driver as on a machine without a card: programs know what to do then. */
 cuda_result cuInit(unsigned int flags)
 {
-	static _Atomic bool said;
-
-	if (real_path())
-		return REAL(cuInit)(flags);
-	/* As on a machine without a card: programs know what to do then. */
-	if (!said) {
-		said = true;
-		report_line("%s finds no CUDA driver: %s", shim.name, real_error());
-	}
-	return CUDA_ABI_ERROR_NO_DEVICE;
+	return real_path() ? REAL(cuInit)(flags) : CUDA_ABI_ERROR_NO_DEVICE;
 }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,13 +20,20 @@
 #include "libclient/vram_cuda.h"
 
 #define SEC 1000000000ull
-/* How long all buffers, or a new one, are waited for before others get a chance. */
-#define SLICE_NS     (2 * SEC)
+/* How long all buffers, or a new one, are waited for before it is asked whether to go on waiting. */
+#define SLICE_NS     (SEC / 4)
 #define SLICE_NEW_NS (SEC / 5)
-#define PAUSE_NS     (5 * 1000000ull)
+#define PAUSE_NS     (SEC / 200)
 /* How long a call may stand at a gate that does not get closed: a part of what vramd grants, within these. */
 #define PATIENCE_MIN_NS (SEC / 20)
 #define PATIENCE_MAX_NS (5 * SEC)
+/* Who was asked to go while it was coming in. */
+#define MIN_OPEN_NS (SEC / 50)
+/* Who was sent out lets the others come first: see yield(). */
+#define YIELD_NS      (3 * SEC / 10)
+#define YIELD_CALM_NS (SEC / 20)
+#define YIELD_MAX_NS  (5 * SEC)
+#define YIELD_LOOK_NS (SEC / 500)
 /* A program that stands still for so long says why. */
 #define SAY_AFTER_NS (10 * SEC)
 
@@ -35,8 +43,10 @@ static struct {
 	struct vram_client *client;
 	struct cuda_driver driver;
 	uint64_t granularity_bytes;
+	struct vram_buffer **buffers;
+	uint32_t n_buffers, room;
 	uint64_t bytes; /* of all buffers, rounded */
-	uint32_t n_buffers;
+	uint64_t released_ns;
 	bool held; /* all buffers are acquired, or were when they were made */
 
 	_Atomic int device;
@@ -49,6 +59,7 @@ static struct {
 	pthread_cond_t wish_changed;
 	bool has_thread;
 	bool wanted;
+	uint64_t wanted_at; /* how often the gate had been closed then */
 	uint64_t deadline_ns;
 } turn = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -94,8 +105,44 @@ static void leave(void *arg)
 	if (turn.client && !atomic_load(&turn.lost)) {
 		cuda_client_release_all(turn.client);
 		turn.held = false;
+		turn.released_ns = client_now_ns();
 	}
 	pthread_mutex_unlock(&turn.lock);
+}
+
+static uint32_t count_resident(void)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&turn.lock);
+	for (uint32_t i = 0; i < turn.n_buffers; i++)
+		n += vram_layer_is_resident(vram_buffer_layer(turn.buffers[i], 0));
+	pthread_mutex_unlock(&turn.lock);
+	return n;
+}
+
+/*
+ * After everything was given back because somebody else wants the card. To take it again at once would be quicker than vramd
+ * sees that it was given; to take what is left while the other is still getting the rest would make each hold a part of
+ * what both need. So: until nothing is left, or no more is taken; or nobody has begun to take.
+ */
+static void yield(void)
+{
+	uint64_t since = turn.released_ns, now = client_now_ns(), changed = now;
+	uint32_t first = count_resident(), last = first;
+
+	while (last > 0 && !atomic_load(&turn.lost) && now - since < YIELD_MAX_NS) {
+		uint32_t n;
+
+		nap(YIELD_LOOK_NS);
+		n = count_resident();
+		now = client_now_ns();
+		if (n != last)
+			changed = now;
+		last = n;
+		if (now - changed > YIELD_CALM_NS && (last < first || now - since > YIELD_NS))
+			break;
+	}
 }
 
 /* One attempt to get everything back. Return: 0; -ETIMEDOUT, -ENOMEM and the like: not yet; -ECONNRESET. */
@@ -122,6 +169,20 @@ static bool is_final(int r)
 	return r == -ECONNRESET || r == -EIO || r == -ESTALE || r == -ECHILD || r == -EINVAL;
 }
 
+/* vramd wants what was just tried to get: it has been given back. Return: whether it did. */
+static bool take_wish(void)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&turn.wish_lock);
+	wanted = turn.wanted;
+	turn.wanted = false;
+	pthread_mutex_unlock(&turn.wish_lock);
+	if (wanted)
+		turn.released_ns = client_now_ns();
+	return wanted;
+}
+
 static int come_back(void *arg)
 {
 	uint64_t since = client_now_ns();
@@ -130,19 +191,20 @@ static int come_back(void *arg)
 	int r;
 
 	(void)arg;
+	yield();
 	for (;;) {
 		r = take_all();
 		if (r == 0 || is_final(r))
 			break;
-		/* The session may be over: whose memory was out is told by the lost hook. */
-		if (r == -ENOTCONN && atomic_load(&turn.lost))
-			continue;
+		if (take_wish())
+			yield();
+		else if (r != -ETIMEDOUT)
+			nap(PAUSE_NS);
 		if (!said && client_now_ns() - since > SAY_AFTER_NS) {
 			report_line("%s waits for memory of the card: %s", shim.name,
 				    r == -ETIMEDOUT ? "others use it" : vram_error_text());
 			said = true;
 		}
-		nap(PAUSE_NS);
 	}
 	context_restore(mode);
 	if (r < 0)
@@ -171,6 +233,7 @@ static void on_revoke(void *arg, uint64_t deadline_ns)
 	(void)arg;
 	pthread_mutex_lock(&turn.wish_lock);
 	turn.wanted = true;
+	turn.wanted_at = atomic_load(&shim_gate.n_closed);
 	turn.deadline_ns = deadline_ns;
 	pthread_cond_signal(&turn.wish_changed);
 	pthread_mutex_unlock(&turn.wish_lock);
@@ -203,10 +266,14 @@ static void go_out(void)
 
 	pthread_mutex_unlock(&turn.wish_lock);
 	r = atomic_load(&turn.never) ? -ECANCELED : gate_close(&shim_gate, ns);
-	if (r == -EAGAIN)
+	/* Who is coming in looks at the wish itself; if it is in before that, it shall get something done. */
+	if (r == -EBUSY)
+		nap(MIN_OPEN_NS);
+	else if (r == -EAGAIN)
 		nap(ns / 2);
 	pthread_mutex_lock(&turn.wish_lock);
-	if (r != -EAGAIN)
+	/* A wish that came meanwhile counts, unless this was the answer to it. */
+	if (r == -ECANCELED || r == -EALREADY || atomic_load(&shim_gate.n_closed) > turn.wanted_at)
 		turn.wanted = false;
 }
 
@@ -263,6 +330,17 @@ static cuda_device find_device(const struct cuda_driver *driver, const uint8_t u
 	return -1;
 }
 
+static void use_own_functions(void)
+{
+	void *own;
+
+#define OWN(field, base, symbol, version, need, prototype) \
+	own = real_find(#symbol);                          \
+	if (own)                                           \
+		turn.driver.field = (__typeof__(turn.driver.field))own;
+	CUDA_ABI_ENTRIES(OWN)
+}
+
 /* The lock is held. */
 static int open_driver(void)
 {
@@ -274,6 +352,12 @@ static int open_driver(void)
 	if (!real_path())
 		return -ENODEV;
 	r = cuda_driver_open(&turn.driver, real_path(), reason, sizeof(reason));
+	/*
+	 * Where the program is linked with us, our names come before the driver's for everybody, and a driver that is not
+	 * linked with -Bsymbolic hands out ours as its own. What its handle says is its own.
+	 */
+	if (r == 0)
+		use_own_functions();
 	if (r < 0) {
 		shim.off = true;
 		report_line("%s runs without vramd: %s", shim.name, reason);
@@ -428,11 +512,20 @@ static int make_buffer(uint64_t bytes, struct vram_buffer **out)
 	/* All of it must be there at once. */
 	if (rounded(bytes) > limit || turn.bytes > limit - rounded(bytes))
 		return -ENOMEM;
+	if (turn.n_buffers == turn.room) {
+		uint32_t more = turn.room ? 2 * turn.room : 64;
+		void *buffers = reallocarray(turn.buffers, more, sizeof(*turn.buffers));
+
+		if (!buffers)
+			return -ENOMEM;
+		turn.buffers = buffers;
+		turn.room = more;
+	}
 	r = vram_buffer_new(turn.client, "cuMemAlloc", bytes, 0, out);
 	if (r < 0)
 		return r;
 	turn.bytes += rounded(bytes);
-	turn.n_buffers++;
+	turn.buffers[turn.n_buffers++] = *out;
 	return 0;
 }
 
@@ -454,7 +547,9 @@ static int take_new(struct vram_buffer *buffer)
 static void drop_buffer(struct vram_buffer *buffer)
 {
 	turn.bytes -= rounded(vram_buffer_bytes(buffer));
-	turn.n_buffers--;
+	for (uint32_t i = 0; i < turn.n_buffers; i++)
+		if (turn.buffers[i] == buffer)
+			turn.buffers[i--] = turn.buffers[--turn.n_buffers];
 	vram_buffer_free(buffer);
 }
 
