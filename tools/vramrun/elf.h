@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Whether the dynamic linker will put the shim into a program: what vramrun checks before exec. */
+/* Whether the dynamic linker will put a shim into a program: what vramrun checks before exec. */
 #ifndef VRAM_TOOLS_VRAMRUN_ELF_H
 #define VRAM_TOOLS_VRAMRUN_ELF_H
 
@@ -13,5 +13,11 @@
  * else the reason, written to text.
  */
 const char *elf_why_not(const char *path, bool *out_harmful, char *text, size_t size);
+
+/*
+ * Whether the program says itself where libcuda.so.1 is, in a way that comes before the environment (DT_RPATH without
+ * DT_RUNPATH): then it finds the driver and not what stands in front of it. As elf_why_not().
+ */
+const char *elf_escapes(const char *path, char *text, size_t size);
 
 #endif

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vramrun: start an unmodified program whose model files are then served by vramd.
+ * vramrun: start an unmodified program whose memory is then vramd's business.
  *
- * It puts the shim (libclient/preload/) into LD_PRELOAD and becomes the program by exec: process,
+ * Where vramd manages host memory it puts the shim for model files (libclient/preload/) into LD_PRELOAD; where it manages a
+ * card, the folder with the library in front of the CUDA driver (libclient/cudashim/) into LD_LIBRARY_PATH, so that it is
+ * found by a program that asks for libcuda.so.1 and by no other. Then it becomes the program by exec: process,
  * descriptors, signals and exit status are the program's own.
  */
 #define _GNU_SOURCE 1
@@ -15,10 +17,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/proto.h"
 #include "libclient/vram.h"
+#include "tools/vramrun/device.h"
+#include "tools/vramrun/driver.h"
 #include "tools/vramrun/elf.h"
 
-#define SHIM "libvram-preload.so"
+#define SHIM	  "libvram-preload.so"
+#define CUDA_SHIM "cuda/libcuda.so.1"
 
 /* As env(1), nice(1) and others have it; codes of the program's own begin below. */
 enum {
@@ -31,6 +37,8 @@ enum {
 struct options {
 	const char *socket;
 	const char *name;
+	const char *driver;
+	bool no_cuda;
 	bool require;
 	bool quiet;
 	bool verbose;
@@ -40,14 +48,18 @@ struct options {
 static void usage(FILE *out)
 {
 	fputs("Usage: vramrun [OPTION]... [--] PROGRAM [ARG]...\n"
-	      "Run PROGRAM with its model files (GGUF, safetensors) paged by vramd.\n"
+	      "Run PROGRAM with its model files (GGUF, safetensors), or its memory on a CUDA card,\n"
+	      "paged by vramd.\n"
 	      "\n"
 	      "  -s, --socket PATH  where vramd listens [$VRAM_SOCKET, the system's or the user's]\n"
 	      "  -r, --require      fail if vramd cannot be reached or PROGRAM cannot be served\n"
 	      "  -q, --quiet        say nothing on stderr\n"
-	      "  -v, --verbose      say which files are served\n"
+	      "  -v, --verbose      say which files and which card are served\n"
 	      "      --stats        at the end, say what was paged\n"
 	      "  -n, --name NAME    what vramctl shows [the program's name]\n"
+	      "      --cuda-driver PATH\n"
+	      "                     the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]\n"
+	      "      --no-cuda      leave PROGRAM's memory on a card to the driver\n"
 	      "      --version      print the version, and exit\n"
 	      "  -h, --help         print this, and exit\n"
 	      "\n"
@@ -62,10 +74,9 @@ static bool exists(const char *path)
 }
 
 /* Beside this program (a build folder), below ../lib (an installation), or where it was to be installed. */
-static bool find_shim(char *out, size_t size)
+static bool find_shim(const char *shim, char *out, size_t size)
 {
-	static const char *const places[] = { "%s/" SHIM, "%s/../lib/vram/" SHIM,
-					      "%s/../lib64/vram/" SHIM };
+	static const char *const places[] = { "", "../lib/vram/", "../lib64/vram/" };
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
@@ -76,17 +87,17 @@ static bool find_shim(char *out, size_t size)
 		if (slash)
 			*slash = '\0';
 		for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-			int len = snprintf(out, size, places[i], self);
-#pragma GCC diagnostic pop
+			int len = snprintf(out, size, "%s/%s%s", self, places[i], shim);
 
 			if (len > 0 && (size_t)len < size && exists(out))
 				return true;
 		}
 	}
-	snprintf(out, size, "%s", VRAM_LIBDIR "/" SHIM);
-	return exists(out);
+	snprintf(out, size, "%s/%s", VRAM_LIBDIR, shim);
+	if (exists(out))
+		return true;
+	fprintf(stderr, "vramrun: %s is neither beside vramrun nor in %s\n", shim, VRAM_LIBDIR);
+	return false;
 }
 
 /* Where exec would find it. Return: false if it would not. */
@@ -130,25 +141,26 @@ static int set_socket(const char *path)
 	return setenv("VRAM_SOCKET", whole, 1);
 }
 
-static int set_preload(const char *shim)
+/* Puts `first` in front of the list, unless it is there already: once is enough for a vramrun in a vramrun. */
+static int set_first(const char *name, const char *first, const char *separators)
 {
-	const char *old = getenv("LD_PRELOAD");
+	const char *old = getenv(name);
 	char *both;
 	int r;
 
 	if (!old || !*old)
-		return setenv("LD_PRELOAD", shim, 1);
-	/* A vramrun in a vramrun: once is enough. */
-	if (!strncmp(old, shim, strlen(shim)) && strchr(": ", old[strlen(shim)]))
+		return setenv(name, first, 1);
+	if (!strncmp(old, first, strlen(first)) && strchr(separators, old[strlen(first)]))
 		return 0;
-	if (asprintf(&both, "%s:%s", shim, old) < 0)
+	if (asprintf(&both, "%s:%s", first, old) < 0)
 		return -1;
-	r = setenv("LD_PRELOAD", both, 1);
+	r = setenv(name, both, 1);
 	free(both);
 	return r;
 }
 
-static int set_environment(const struct options *options, const char *shim)
+/* shim: the library; driver: NULL for the preload, else that it is the one in front of this driver. */
+static int set_environment(const struct options *options, const char *shim, const char *driver)
 {
 	if (options->socket && set_socket(options->socket))
 		return -1;
@@ -159,7 +171,16 @@ static int set_environment(const struct options *options, const char *shim)
 	    set_flag("VRAMRUN_VERBOSE", options->verbose) ||
 	    set_flag("VRAMRUN_STATS", options->stats))
 		return -1;
-	return set_preload(shim);
+	if (driver) {
+		char folder[PATH_MAX];
+
+		snprintf(folder, sizeof(folder), "%s", shim);
+		*strrchr(folder, '/') = '\0';
+		if (setenv("VRAM_CUDA_REAL", driver, 1))
+			return -1;
+		return set_first("LD_LIBRARY_PATH", folder, ":;");
+	}
+	return set_first("LD_PRELOAD", shim, ": ");
 }
 
 /* With --require: is there a daemon that speaks to us? */
@@ -177,7 +198,9 @@ static int parse(struct options *options, int argc, char **argv)
 {
 	enum {
 		OPT_STATS = 256,
-		OPT_VERSION
+		OPT_VERSION,
+		OPT_DRIVER,
+		OPT_NO_CUDA,
 	};
 	static const struct option longs[] = {
 		{ "socket", required_argument, NULL, 's' },
@@ -186,6 +209,8 @@ static int parse(struct options *options, int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "stats", no_argument, NULL, OPT_STATS },
 		{ "name", required_argument, NULL, 'n' },
+		{ "cuda-driver", required_argument, NULL, OPT_DRIVER },
+		{ "no-cuda", no_argument, NULL, OPT_NO_CUDA },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -213,6 +238,12 @@ static int parse(struct options *options, int argc, char **argv)
 		case OPT_STATS:
 			options->stats = true;
 			break;
+		case OPT_DRIVER:
+			options->driver = optarg;
+			break;
+		case OPT_NO_CUDA:
+			options->no_cuda = true;
+			break;
 		case OPT_VERSION:
 			printf("vramrun %s\n", VRAM_VERSION);
 			exit(0);
@@ -232,41 +263,102 @@ static int parse(struct options *options, int argc, char **argv)
 	return optind;
 }
 
-int main(int argc, char **argv)
+/* Something will not be served. Return: whether that is the end. */
+static bool cannot(const struct options *options, const char *program, const char *why)
 {
-	char shim[PATH_MAX], program[PATH_MAX], text[256];
-	struct options options = { 0 };
-	int first = parse(&options, argc, argv);
-	const char *why = NULL;
-	bool harmful = false;
+	if (options->require || !options->quiet)
+		fprintf(stderr, "vramrun: %s cannot be served: %s\n", program, why);
+	return options->require;
+}
 
-	if (first < 0)
-		return EXIT_USAGE;
-	if (!find_shim(shim, sizeof(shim))) {
-		fprintf(stderr, "vramrun: %s is neither beside vramrun nor in %s\n", SHIM,
-			VRAM_LIBDIR);
-		return EXIT_OURS;
+/* Where the driver is. Return: false: nowhere, and `out` says why. */
+static bool find_driver(const struct options *options, char *out, size_t size)
+{
+	const char *set = options->driver ? options->driver : getenv("VRAM_CUDA_REAL");
+	char path[PATH_MAX];
+
+	if (!set || !*set)
+		return driver_find(out, size) == 0;
+	if (!realpath(set, path)) {
+		snprintf(out, size, "%s: %s", set, strerror(errno));
+		return false;
 	}
+	snprintf(out, size, "%s", path);
+	return true;
+}
+
+/*
+ * The environment for a program on vramd's card. program: its file, or NULL. Return: whether it is to be run.
+ */
+static bool prepare_cuda(const struct options *options, const char *name, const char *program,
+			 bool harmful)
+{
+	char shim[PATH_MAX], driver[PATH_MAX], text[512];
+	const char *why;
+
+	if (options->no_cuda || harmful)
+		return true;
+	if (!find_shim(CUDA_SHIM, shim, sizeof(shim)))
+		return false;
+	if (strpbrk(shim, ":;")) {
+		fprintf(stderr, "vramrun: the dynamic linker takes no folder with a colon: %s\n",
+			shim);
+		return false;
+	}
+	if (!find_driver(options, driver, sizeof(driver)))
+		return !cannot(options, name, driver);
+	why = program ? elf_escapes(program, text, sizeof(text)) : NULL;
+	if (why && cannot(options, name, why))
+		return false;
+	if (set_environment(options, shim, driver)) {
+		fprintf(stderr, "vramrun: cannot set the environment: %s\n", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+static bool prepare_host(const struct options *options, bool harmful)
+{
+	char shim[PATH_MAX];
+
+	if (!find_shim(SHIM, shim, sizeof(shim)))
+		return false;
 	if (strpbrk(shim, ": ")) {
 		fprintf(stderr,
 			"vramrun: the dynamic linker takes no path with a colon or a space: %s\n",
 			shim);
-		return EXIT_OURS;
+		return false;
 	}
-	if (find_program(argv[first], program, sizeof(program)))
+	if (!harmful && set_environment(options, shim, NULL)) {
+		fprintf(stderr, "vramrun: cannot set the environment: %s\n", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	char program[PATH_MAX], text[256];
+	int first = parse(&options, argc, argv);
+	bool harmful = false, found;
+	const char *why = NULL;
+
+	if (first < 0)
+		return EXIT_USAGE;
+	found = find_program(argv[first], program, sizeof(program));
+	if (found)
 		why = elf_why_not(program, &harmful, text, sizeof(text));
-	if (why && (options.require || !options.quiet))
-		fprintf(stderr, "vramrun: %s cannot be served: %s\n", argv[first], why);
-	if (why && options.require)
+	if (why && cannot(&options, argv[first], why))
 		return EXIT_OURS;
 	if (options.require && !daemon_answers(&options)) {
 		fprintf(stderr, "vramrun: %s\n", vram_error_text());
 		return EXIT_OURS;
 	}
-	if (!harmful && set_environment(&options, shim)) {
-		fprintf(stderr, "vramrun: cannot set the environment: %s\n", strerror(errno));
+	if (device_kind(options.socket) == VRAM_DEVICE_CUDA ?
+		    !prepare_cuda(&options, argv[first], found ? program : NULL, harmful) :
+		    !prepare_host(&options, harmful))
 		return EXIT_OURS;
-	}
 	execvp(argv[first], argv + first);
 	fprintf(stderr, "vramrun: cannot run %s: %s\n", argv[first], strerror(errno));
 	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
