@@ -11,6 +11,7 @@
 
 #include "tests/cuda-standin/api.h"
 #include "tests/cuda-standin/device.h"
+#include "tests/cuda-standin/graph.h"
 #include "tests/cuda-standin/space.h"
 #include "tests/cuda-standin/stream.h"
 
@@ -235,7 +236,10 @@ static cuda_result alloc_async(cuda_ptr *out_ptr, size_t size, cuda_stream handl
 
 	ENTER(cuMemAllocAsync, ENTER_INIT | ENTER_CONTEXT);
 	result = stream_find(handle, per_thread, &s);
-	return result == CUDA_ABI_SUCCESS ? alloc(out_ptr, size) : result;
+	if (result != CUDA_ABI_SUCCESS)
+		return result;
+	/* Memory of graphs is not imitated. */
+	return capture_id(s) ? CUDA_ABI_ERROR_NOT_SUPPORTED : alloc(out_ptr, size);
 }
 
 EXPORT cuda_result cuMemAllocAsync(cuda_ptr *out_ptr, size_t size, cuda_stream stream)
@@ -246,6 +250,91 @@ EXPORT cuda_result cuMemAllocAsync(cuda_ptr *out_ptr, size_t size, cuda_stream s
 EXPORT cuda_result cuMemAllocAsync_ptsz(cuda_ptr *out_ptr, size_t size, cuda_stream stream)
 {
 	return alloc_async(out_ptr, size, stream, true);
+}
+
+/* ---- pools, which are names and nothing else: memory goes back to the card when it is freed ---- */
+
+struct pool {
+	char nothing;
+};
+
+static struct pool default_pool;
+static struct ranges pools = { 0 }; /* under va_lock */
+
+EXPORT cuda_result cuDeviceGetDefaultMemPool(cuda_pool *out_pool, cuda_device dev)
+{
+	ENTER(cuDeviceGetDefaultMemPool, ENTER_INIT);
+	if (!out_pool)
+		return CUDA_ABI_ERROR_INVALID_VALUE;
+	if (dev != 0)
+		return CUDA_ABI_ERROR_INVALID_DEVICE;
+	*out_pool = (cuda_pool)&default_pool;
+	return CUDA_ABI_SUCCESS;
+}
+
+EXPORT cuda_result cuMemPoolCreate(cuda_pool *out_pool, const struct cuda_pool_props *props)
+{
+	struct pool *pool;
+
+	ENTER(cuMemPoolCreate, ENTER_INIT);
+	if (!out_pool || !props || props->type != CUDA_ABI_MEM_ALLOCATION_TYPE_PINNED ||
+	    props->win32_meta || props->location.type != CUDA_ABI_MEM_LOCATION_TYPE_DEVICE ||
+	    props->location.id != 0)
+		return CUDA_ABI_ERROR_INVALID_VALUE;
+	if (props->handle_types)
+		return CUDA_ABI_ERROR_NOT_SUPPORTED;
+	pool = calloc(1, sizeof(*pool));
+	pthread_rwlock_wrlock(&va_lock);
+	ranges_add(&pools, (uintptr_t)pool, sizeof(*pool), pool);
+	pthread_rwlock_unlock(&va_lock);
+	*out_pool = (cuda_pool)pool;
+	return CUDA_ABI_SUCCESS;
+}
+
+EXPORT cuda_result cuMemPoolDestroy(cuda_pool pool)
+{
+	struct range *r;
+
+	ENTER(cuMemPoolDestroy, ENTER_INIT);
+	pthread_rwlock_wrlock(&va_lock);
+	r = ranges_find(&pools, (uintptr_t)pool);
+	if (r) {
+		free(r->item);
+		ranges_remove(&pools, r);
+	}
+	pthread_rwlock_unlock(&va_lock);
+	return r ? CUDA_ABI_SUCCESS : CUDA_ABI_ERROR_INVALID_VALUE;
+}
+
+static cuda_result alloc_from_pool(cuda_ptr *out_ptr, size_t size, cuda_pool pool,
+				   cuda_stream handle, bool per_thread)
+{
+	struct stream *s;
+	cuda_result result;
+	bool known;
+
+	ENTER(cuMemAllocFromPoolAsync, ENTER_INIT | ENTER_CONTEXT);
+	pthread_rwlock_rdlock(&va_lock);
+	known = pool == (cuda_pool)&default_pool || ranges_find(&pools, (uintptr_t)pool);
+	pthread_rwlock_unlock(&va_lock);
+	if (!known)
+		return CUDA_ABI_ERROR_INVALID_VALUE;
+	result = stream_find(handle, per_thread, &s);
+	if (result != CUDA_ABI_SUCCESS)
+		return result;
+	return capture_id(s) ? CUDA_ABI_ERROR_NOT_SUPPORTED : alloc(out_ptr, size);
+}
+
+EXPORT cuda_result cuMemAllocFromPoolAsync(cuda_ptr *out_ptr, size_t size, cuda_pool pool,
+					   cuda_stream stream)
+{
+	return alloc_from_pool(out_ptr, size, pool, stream, false);
+}
+
+EXPORT cuda_result cuMemAllocFromPoolAsync_ptsz(cuda_ptr *out_ptr, size_t size, cuda_pool pool,
+						cuda_stream stream)
+{
+	return alloc_from_pool(out_ptr, size, pool, stream, true);
 }
 
 static cuda_result run_free(struct stream *stream, struct op *op)
@@ -273,6 +362,8 @@ static cuda_result free_async(cuda_ptr ptr, cuda_stream handle, bool per_thread)
 	pthread_rwlock_unlock(&va_lock);
 	if (!known)
 		return CUDA_ABI_ERROR_INVALID_VALUE;
+	if (capture_id(s))
+		return CUDA_ABI_ERROR_NOT_SUPPORTED;
 	op = op_new(run_free);
 	op->freed = ptr;
 	stream_submit(s, op);

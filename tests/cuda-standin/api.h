@@ -11,6 +11,10 @@
 typedef struct cuda_module_of_driver *cuda_module;
 typedef struct cuda_function_of_driver *cuda_function;
 typedef int cuda_query_result;
+typedef struct cuda_graph_of_driver *cuda_graph;
+typedef struct cuda_graph_exec_of_driver *cuda_graph_exec;
+typedef struct cuda_pool_of_driver *cuda_pool;
+typedef int cuda_capture_mode;
 
 struct cuda_ipc_mem {
 	char reserved[64];
@@ -25,6 +29,17 @@ struct cuda_launch_config {
 	cuda_stream stream;
 	void *attributes;
 	unsigned int n_attributes;
+};
+
+struct cuda_pool_props {
+	int type;
+	int handle_types;
+	struct cuda_mem_location location;
+	void *win32_meta;
+	size_t max_size;
+	unsigned short usage;
+	unsigned short gpu_direct_rdma;
+	unsigned char reserved[52];
 };
 
 /* clang-format off */
@@ -80,7 +95,20 @@ struct cuda_launch_config {
 	  unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, \
 	  unsigned int shared, cuda_stream stream, void **params, void **extra)) \
 	X(, cuLaunchKernelEx, cuLaunchKernelEx, 11060, 0, (const struct cuda_launch_config *config, \
-	  cuda_function function, void **params, void **extra))
+	  cuda_function function, void **params, void **extra)) \
+	X(, cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, 11020, 0, (cuda_pool *out_pool, cuda_device device)) \
+	X(, cuMemPoolCreate, cuMemPoolCreate, 11020, 0, \
+	  (cuda_pool *out_pool, const struct cuda_pool_props *props)) \
+	X(, cuMemPoolDestroy, cuMemPoolDestroy, 11020, 0, (cuda_pool pool)) \
+	X(, cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync, 11020, 0, \
+	  (cuda_ptr *out_ptr, size_t size, cuda_pool pool, cuda_stream stream)) \
+	X(, cuStreamBeginCapture, cuStreamBeginCapture_v2, 10010, 0, (cuda_stream stream, cuda_capture_mode mode)) \
+	X(, cuStreamEndCapture, cuStreamEndCapture, 10000, 0, (cuda_stream stream, cuda_graph *out_graph)) \
+	X(, cuGraphInstantiateWithFlags, cuGraphInstantiateWithFlags, 11040, 0, \
+	  (cuda_graph_exec *out_exec, cuda_graph graph, unsigned long long flags)) \
+	X(, cuGraphLaunch, cuGraphLaunch, 10000, 0, (cuda_graph_exec exec, cuda_stream stream)) \
+	X(, cuGraphExecDestroy, cuGraphExecDestroy, 10000, 0, (cuda_graph_exec exec)) \
+	X(, cuGraphDestroy, cuGraphDestroy, 10000, 0, (cuda_graph graph))
 
 /* X(base, version, suffix, kind, prototype): the forms whose stream NULL is the thread's own. */
 #define STANDIN_PER_THREAD(X) \
@@ -124,7 +152,12 @@ struct cuda_launch_config {
 	  unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, \
 	  cuda_stream stream, void **params, void **extra)) \
 	X(cuLaunchKernelEx, 11060, ptsz, ptsz, (const struct cuda_launch_config *config, cuda_function \
-	  function, void **params, void **extra))
+	  function, void **params, void **extra)) \
+	X(cuMemAllocFromPoolAsync, 11020, ptsz, ptsz, \
+	  (cuda_ptr *out_ptr, size_t size, cuda_pool pool, cuda_stream stream)) \
+	X(cuStreamBeginCapture, 10010, v2_ptsz, ptsz, (cuda_stream stream, cuda_capture_mode mode)) \
+	X(cuStreamEndCapture, 10000, ptsz, ptsz, (cuda_stream stream, cuda_graph *out_graph)) \
+	X(cuGraphLaunch, 10000, ptsz, ptsz, (cuda_graph_exec exec, cuda_stream stream))
 
 /*
  * X(base, version, newer, prototype, arguments): first forms that differ from the newer one in

@@ -109,7 +109,8 @@ static cuda_result copy(cuda_stream handle, bool per_thread, bool wait, uint64_t
 	if ((!to_device && !space_is_pinned((void *)(uintptr_t)to, size)) ||
 	    (!from_device && !space_is_pinned((void *)(uintptr_t)from, size)))
 		wait = true;
-	if (wait)
+	/* What a graph copies it copies later, whatever memory that is. */
+	if (wait && !s->capture)
 		return stream_run(s, op);
 	stream_submit(s, op);
 	return CUDA_ABI_SUCCESS;

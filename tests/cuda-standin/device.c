@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "tests/cuda-standin/context.h"
+#include "tests/cuda-standin/graph.h"
 
 static struct {
 	struct standin *table; /* once the image is found */
@@ -559,6 +560,8 @@ cuda_result enter(enum function function, unsigned int flags)
 			context_kill_all(fault->error);
 		return fault->error;
 	}
+	if (context && capture_forbids(function, context))
+		return CUDA_ABI_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	if (flags & ENTER_CONTEXT)
 		return context ? context_error(context) : CUDA_ABI_ERROR_INVALID_CONTEXT;
 	if (flags & ENTER_DEVICE)

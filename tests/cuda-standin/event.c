@@ -6,6 +6,7 @@
 
 #include "tests/cuda-standin/api.h"
 #include "tests/cuda-standin/device.h"
+#include "tests/cuda-standin/graph.h"
 #include "tests/cuda-standin/ranges.h"
 #include "tests/cuda-standin/stream.h"
 
@@ -15,6 +16,7 @@ struct event {
 	unsigned int flags;
 	struct stream *stream;
 	uint64_t seq;
+	uint64_t capture; /* recorded in that one, and never done */
 	uint64_t done_ns;
 };
 
@@ -100,14 +102,17 @@ static cuda_result record(cuda_event event, cuda_stream handle, bool per_thread)
 	pthread_mutex_lock(&mutex);
 	e = find(event);
 	if (e) {
+		e->capture = capture_id(s);
+		e->stream = e->capture ? NULL : s;
+	}
+	if (e && !e->capture) {
 		e->refs++;
 		op->event = e;
-		e->stream = s;
 		e->seq = stream_submit(s, op);
+	} else {
+		free(op);
 	}
 	pthread_mutex_unlock(&mutex);
-	if (!e)
-		free(op);
 	return e ? CUDA_ABI_SUCCESS : CUDA_ABI_ERROR_INVALID_HANDLE;
 }
 
@@ -121,9 +126,11 @@ EXPORT cuda_result cuEventRecord_ptsz(cuda_event event, cuda_stream stream)
 	return record(event, stream, true);
 }
 
-/* Where it was last recorded. */
-static cuda_result place(cuda_event event, struct stream **out_stream, uint64_t *out_seq)
+/* Where it was last recorded. out_capture: NULL where an event of a capture is an error. */
+static cuda_result place(cuda_event event, struct stream **out_stream, uint64_t *out_seq,
+			 uint64_t *out_capture)
 {
+	cuda_result result = CUDA_ABI_SUCCESS;
 	struct event *e;
 
 	pthread_mutex_lock(&mutex);
@@ -131,9 +138,13 @@ static cuda_result place(cuda_event event, struct stream **out_stream, uint64_t 
 	if (e) {
 		*out_stream = e->stream;
 		*out_seq = e->seq;
+		if (out_capture)
+			*out_capture = e->capture;
+		else if (e->capture)
+			result = CUDA_ABI_ERROR_CAPTURED_EVENT;
 	}
 	pthread_mutex_unlock(&mutex);
-	return e ? CUDA_ABI_SUCCESS : CUDA_ABI_ERROR_INVALID_HANDLE;
+	return e ? result : CUDA_ABI_ERROR_INVALID_HANDLE;
 }
 
 EXPORT cuda_result cuEventQuery(cuda_event event)
@@ -143,7 +154,7 @@ EXPORT cuda_result cuEventQuery(cuda_event event)
 	cuda_result result;
 
 	ENTER(cuEventQuery, ENTER_INIT | ENTER_CONTEXT);
-	result = place(event, &s, &seq);
+	result = place(event, &s, &seq, NULL);
 	if (result != CUDA_ABI_SUCCESS)
 		return result;
 	if (s && !stream_is_done(s, seq))
@@ -158,7 +169,7 @@ EXPORT cuda_result cuEventSynchronize(cuda_event event)
 	cuda_result result;
 
 	ENTER(cuEventSynchronize, ENTER_INIT | ENTER_CONTEXT);
-	result = place(event, &s, &seq);
+	result = place(event, &s, &seq, NULL);
 	if (result != CUDA_ABI_SUCCESS)
 		return result;
 	if (s)
@@ -192,7 +203,7 @@ static cuda_result wait_event(cuda_stream handle, cuda_event event, unsigned int
 			      bool per_thread)
 {
 	struct stream *s, *at;
-	uint64_t seq;
+	uint64_t seq, capture;
 	struct op *op;
 	cuda_result result;
 
@@ -201,9 +212,11 @@ static cuda_result wait_event(cuda_stream handle, cuda_event event, unsigned int
 		return CUDA_ABI_ERROR_INVALID_VALUE;
 	result = stream_find(handle, per_thread, &s);
 	if (result == CUDA_ABI_SUCCESS)
-		result = place(event, &at, &seq);
+		result = place(event, &at, &seq, &capture);
 	if (result != CUDA_ABI_SUCCESS)
 		return result;
+	if (capture || s->capture)
+		return capture_join(s, capture);
 	op = op_new(NULL);
 	if (at && at != s)
 		op_depend(op, at, seq);

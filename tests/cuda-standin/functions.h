@@ -35,7 +35,10 @@
 	X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemcpyAsync) X(cuMemsetD8) X(cuMemsetD32) \
 	X(cuMemsetD8Async) X(cuMemsetD32Async) \
 	X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuLaunchKernel) \
-	X(cuLaunchKernelEx)
+	X(cuLaunchKernelEx) \
+	X(cuDeviceGetDefaultMemPool) X(cuMemPoolCreate) X(cuMemPoolDestroy) X(cuMemAllocFromPoolAsync) \
+	X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) \
+	X(cuGraphExecDestroy) X(cuGraphDestroy)
 /* clang-format on */
 
 enum function {

@@ -6,6 +6,7 @@
 
 #include "tests/cuda-standin/api.h"
 #include "tests/cuda-standin/device.h"
+#include "tests/cuda-standin/graph.h"
 
 /* What threads still refer to, so that a leak checker finds it. */
 static struct stream *ended;
@@ -129,6 +130,11 @@ uint64_t stream_submit(struct stream *stream, struct op *op)
 	uint64_t seq;
 
 	pthread_mutex_lock(&c->mutex);
+	if (stream->capture) {
+		capture_add(stream->capture, op);
+		pthread_mutex_unlock(&c->mutex);
+		return 0;
+	}
 	if (stream == c->legacy) {
 		for (s = c->streams; s; s = s->next)
 			if (s != stream && !(s->flags & CUDA_ABI_STREAM_NON_BLOCKING) &&
@@ -203,6 +209,8 @@ cuda_result stream_find(cuda_stream handle, bool per_thread, struct stream **out
 	if (!handle)
 		handle = per_thread ? CUDA_ABI_STREAM_PER_THREAD : CUDA_ABI_STREAM_LEGACY;
 	if (handle == CUDA_ABI_STREAM_LEGACY) {
+		if (capture_implied(c))
+			return CUDA_ABI_ERROR_STREAM_CAPTURE_IMPLICIT;
 		*out_stream = c->legacy;
 		return CUDA_ABI_SUCCESS;
 	}
@@ -314,6 +322,8 @@ static cuda_result query(cuda_stream handle, bool per_thread)
 	result = stream_find(handle, per_thread, &s);
 	if (result != CUDA_ABI_SUCCESS)
 		return result;
+	if (capture_spoil(s))
+		return CUDA_ABI_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	c = s->context;
 	pthread_mutex_lock(&c->mutex);
 	done = stream_is_done(s, s->submitted);
@@ -346,6 +356,8 @@ static cuda_result synchronize(cuda_stream handle, bool per_thread)
 	result = stream_find(handle, per_thread, &s);
 	if (result != CUDA_ABI_SUCCESS)
 		return result;
+	if (capture_spoil(s))
+		return CUDA_ABI_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	if (s == s->context->legacy)
 		return stream_run(s, op_new(NULL));
 	stream_wait(s, s->submitted);
@@ -386,8 +398,7 @@ EXPORT cuda_result cuStreamSynchronize_ptsz(cuda_stream stream)
 		return do_##base(stream, out, true);                                 \
 	}
 
-/* Capturing is not imitated. */
-QUESTION(cuStreamIsCapturing, cuda_capture_status, CUDA_ABI_STREAM_CAPTURE_STATUS_NONE)
+QUESTION(cuStreamIsCapturing, cuda_capture_status, capture_status(s))
 QUESTION(cuStreamGetPriority, int, s->priority)
 QUESTION(cuStreamGetFlags, unsigned int, s->flags)
 QUESTION(cuStreamGetCtx, cuda_context, (cuda_context)s->context)

@@ -21,6 +21,7 @@
 #include "tests/cuda-standin/context.h"
 
 struct event;
+struct capture;
 struct kernel;
 struct op;
 
@@ -29,7 +30,8 @@ struct stream {
 	struct context *context;
 	unsigned int flags;
 	int priority;
-	bool destroyed; /* under the context's mutex */
+	bool destroyed;		 /* under the context's mutex, as the next */
+	struct capture *capture; /* graph.h */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	/* Under the mutex. */

@@ -82,6 +82,11 @@ FIELD(struct cuda_launch_config, bz, CUlaunchConfig, blockDimZ);
 FIELD(struct cuda_launch_config, shared, CUlaunchConfig, sharedMemBytes);
 FIELD(struct cuda_launch_config, stream, CUlaunchConfig, hStream);
 FIELD(struct cuda_launch_config, n_attributes, CUlaunchConfig, numAttrs);
+SIZE(struct cuda_pool_props, CUmemPoolProps);
+FIELD(struct cuda_pool_props, handle_types, CUmemPoolProps, handleTypes);
+FIELD(struct cuda_pool_props, location, CUmemPoolProps, location);
+FIELD(struct cuda_pool_props, max_size, CUmemPoolProps, maxSize);
+SIZE(cuda_capture_mode, CUstreamCaptureMode);
 
 /*
  * From here on our names of types mean the driver's, so that a prototype from the list can be
@@ -110,6 +115,11 @@ FIELD(struct cuda_launch_config, n_attributes, CUlaunchConfig, numAttrs);
 #define cuda_ipc_mem	       CUipcMemHandle_st
 #define cuda_ipc_event	       CUipcEventHandle_st
 #define cuda_launch_config     CUlaunchConfig_st
+#define cuda_graph	       CUgraph
+#define cuda_graph_exec	       CUgraphExec
+#define cuda_pool	       CUmemoryPool
+#define cuda_pool_props	       CUmemPoolProps_st
+#define cuda_capture_mode      CUstreamCaptureMode
 
 #define ENTRY(field, base, symbol, version, need, prototype)                                 \
 	typedef cuda_result(*ours_##symbol) prototype;                                       \
