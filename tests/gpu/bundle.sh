@@ -36,8 +36,8 @@ take()
 
 cd "$build"
 shopt -s nullglob
-programs=(vramd vramctl vramrun vramtop libvram*.so* examples/* tests/gpu/* tests/cuda/*
-	tests/cuda-standin/* tests/bench/gpu-*)
+programs=(vramd vramctl vramrun vramtop libvram*.so* examples/* tests/gpu/*
+	tests/conformance/* tests/integration/* tests/bench/gpu-*)
 cd - >/dev/null
 shopt -s nullglob
 for file in "${programs[@]}"; do
@@ -47,9 +47,9 @@ done
 while read -r file; do
 	take "${file#"$build"/}"
 done < <(find -L "$build" -mindepth 2 -maxdepth 3 -name 'lib*.so*' ! -path '*/obj/*' ! -path '*/lib/*' \
-	! -path '*/kmod-*' ! -path '*/tests/*' -type f)
+	! -path '*/kmod-*' ! -path '*/tests/*' ! -path '*/cuda-standin/*' -type f)
 
-for folder in tests/gpu tests/cuda tests/bench tests/support; do
+for folder in tests/gpu tests/conformance tests/integration tests/bench tests/support; do
 	[ ! -d $folder ] || { git ls-files -z --cached --others --exclude-standard -- $folder |
 		xargs -0r cp --parents -t "$out/src"; }
 done
