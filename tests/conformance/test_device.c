@@ -4,6 +4,7 @@
  * without a place to wait does. Only over the module (VRAM_ARBITER=kmod), as root.
  */
 // links: tests/support/vramd.c tests/support/client_world.c libvram.a
+// links: tests/support/device.c common/cuda_driver.c common/err.c
 // libs: -ljansson
 #define _GNU_SOURCE 1
 #include <check.h>

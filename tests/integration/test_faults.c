@@ -5,6 +5,7 @@
  * error; the others notice nothing; nothing stays charged.
  *
  * links: tests/support/vramd.c tests/support/vramd_ask.c tests/support/engine.c libvram.a
+ * links: tests/support/device.c common/cuda_driver.c common/err.c
  * libs: -ljansson -lpthread
  * timeout: 240
  */

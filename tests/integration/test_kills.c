@@ -3,7 +3,7 @@
  * A thousand clients are killed at random moments (VRAM_KILLS says another number); those that live on read right
  * bytes, and nothing is kept of the dead.
  */
-// links: tests/support/vramd.c libvram.a
+// links: tests/support/vramd.c tests/support/device.c common/cuda_driver.c common/err.c libvram.a
 // libs: -ljansson
 // timeout: 280
 #define _GNU_SOURCE 1
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "libclient/vram.h"
+#include "tests/support/device.h"
 #include "tests/support/vramd.h"
 
 #define MIB	    (1ull << 20)
@@ -55,9 +56,11 @@ static struct vram_model *open_model(struct vram_client *client, const char *pat
 static bool layer_right(struct vram_layer *layer, uint64_t seed)
 {
 	uint64_t bytes, offset = vram_layer_index(layer) * LAYER_BYTES;
-	char *p;
+	const char *p;
+	void *at_device;
 
-	vram_layer_extent(layer, 0, (void **)&p, &bytes);
+	vram_layer_extent(layer, 0, &at_device, &bytes);
+	p = device_bytes(at_device, bytes);
 	for (uint64_t at = 0; at < bytes; at += 4096)
 		if (vramd_wrong(p + at, 8, offset + at, seed))
 			return false;
@@ -75,6 +78,7 @@ static void live(unsigned int seed)
 	srandom(seed);
 	if (vram_connect(d.socket, "victim", (seed % 3) ? 0 : VRAM_CONNECT_WATCH, &client))
 		_exit(9);
+	device_attach(client);
 	model = open_model(client, paths[which]);
 	if (!model)
 		_exit(9);
@@ -82,7 +86,8 @@ static void live(unsigned int seed)
 		_exit(9);
 	for (;;) {
 		struct vram_layer *layer = vram_model_layer(model, (uint32_t)random() % LAYERS);
-		bool pinned = random() % 4 != 0;
+		/* On a card nothing may be touched unpinned. */
+		bool pinned = random() % 4 != 0 || vramd_wants_card();
 
 		if (pinned && vram_layer_acquire(layer, -1))
 			_exit(9);
@@ -90,13 +95,15 @@ static void live(unsigned int seed)
 			_exit(9);
 		if (buffer) {
 			struct vram_layer *b = vram_buffer_layer(buffer, (uint32_t)random() % 8);
+			static char written[MIB];
 			uint64_t bytes;
 			void *p;
 
 			if (vram_layer_acquire(b, -1))
 				_exit(9);
 			vram_layer_extent(b, 0, &p, &bytes);
-			memset(p, (int)random(), bytes);
+			memset(written, (int)random(), bytes);
+			device_write(p, written, bytes);
 			vram_layer_release(b);
 		}
 		/* Some are killed while they hold a pin that they never give back. */
@@ -124,6 +131,7 @@ static void witness(void)
 
 	if (vram_connect(d.socket, "witness", 0, &client))
 		_exit(9);
+	device_attach(client);
 	model = open_model(client, paths[0]);
 	if (!model)
 		_exit(9);
@@ -136,7 +144,7 @@ static void witness(void)
 			if (vram_layer_acquire(layer, 60000000000))
 				_exit(9);
 			vram_layer_extent(layer, 0, &p, &bytes);
-			if (vramd_wrong(p, bytes, i * LAYER_BYTES, 0))
+			if (vramd_wrong(device_bytes(p, bytes), bytes, i * LAYER_BYTES, 0))
 				_exit(9);
 			vram_layer_release(layer);
 		}
@@ -229,6 +237,8 @@ START_TEST(a_thousand_kills)
 		      0);
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 	vramd_init(&d, "6M");
+	if (vramd_wants_card())
+		d.settings[0] = "policy.keep=0";
 	vramd_start(&d);
 	for (int i = 0; i < MODELS; i++) {
 		char name[16];

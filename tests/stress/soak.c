@@ -6,6 +6,7 @@
  * charged to anybody.
  *
  * links: tests/support/vramd.c tests/support/vramd_ask.c tests/support/engine.c libvram.a
+ * links: tests/support/device.c common/cuda_driver.c common/err.c
  * libs: -ljansson -lpthread -lcheck
  */
 #define _GNU_SOURCE 1

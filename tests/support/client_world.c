@@ -3,8 +3,11 @@
 #include "tests/support/client_world.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "tests/support/device.h"
 
 struct vramd d;
 struct vram_client *client;
@@ -34,6 +37,7 @@ static void setup(void)
 	vramd_init(&d, BUDGET);
 	vramd_start(&d);
 	ck_assert_msg(vram_connect(d.socket, "test", 0, &client) == 0, "%s", vram_error_text());
+	device_attach(client);
 	model = open_model(client, vramd_make_file(&d, "model", MODEL_BYTES, 7));
 }
 
@@ -51,7 +55,7 @@ uint64_t wrong_in(struct vram_layer *layer)
 
 	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
 	ck_assert_uint_eq(bytes, LAYER_BYTES);
-	return vramd_wrong(p, bytes, vram_layer_index(layer) * LAYER_BYTES, 7);
+	return vramd_wrong(device_bytes(p, bytes), bytes, vram_layer_index(layer) * LAYER_BYTES, 7);
 }
 
 void walk(struct vram_model *m)
@@ -71,9 +75,12 @@ void fill(struct vram_layer *layer, uint64_t seed)
 	void *p;
 
 	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
-	words = p;
+	words = malloc(bytes);
+	ck_assert_ptr_nonnull(words);
 	for (uint64_t i = 0; i < bytes / 8; i++)
 		words[i] = vramd_word(offset + i * 8, seed);
+	device_write(p, words, bytes);
+	free(words);
 }
 
 uint64_t wrong_in_buffer(struct vram_layer *layer, uint64_t seed)
@@ -82,7 +89,7 @@ uint64_t wrong_in_buffer(struct vram_layer *layer, uint64_t seed)
 	void *p;
 
 	ck_assert_int_eq(vram_layer_extent(layer, 0, &p, &bytes), 0);
-	return vramd_wrong(p, bytes, vram_layer_index(layer) * MIB, seed);
+	return vramd_wrong(device_bytes(p, bytes), bytes, vram_layer_index(layer) * MIB, seed);
 }
 
 void world_add(Suite *suite, TCase *tc)

@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/support/device.h"
+
 struct vram_client *engine_connect(const struct vramd *d, const char *name)
 {
 	struct vram_client *client = NULL;
 
 	ck_assert_msg(vram_connect(d->socket, name, 0, &client) == 0, "%s", vram_error_text());
+	device_attach(client);
 	return client;
 }
 
@@ -58,15 +61,19 @@ uint64_t engine_wrong(struct vram_layer *layer, uint64_t layer_bytes, uint64_t s
 {
 	uint64_t bytes, *p = bytes_of(layer, &bytes);
 
-	return vramd_wrong(p, bytes, vram_layer_index(layer) * layer_bytes, seed);
+	return vramd_wrong(device_bytes(p, bytes), bytes, vram_layer_index(layer) * layer_bytes,
+			   seed);
 }
 
 void engine_fill(struct vram_layer *layer, uint64_t layer_bytes, uint64_t seed)
 {
-	uint64_t bytes, *p = bytes_of(layer, &bytes);
+	uint64_t bytes, *p = bytes_of(layer, &bytes), *words = malloc(bytes);
 
+	ck_assert_ptr_nonnull(words);
 	for (uint64_t i = 0; i < bytes / 8; i++)
-		p[i] = vramd_word(vram_layer_index(layer) * layer_bytes + i * 8, seed);
+		words[i] = vramd_word(vram_layer_index(layer) * layer_bytes + i * 8, seed);
+	device_write(p, words, bytes);
+	free(words);
 }
 
 static void acquire(struct vram_layer *layer)

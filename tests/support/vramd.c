@@ -51,6 +51,8 @@ void vramd_cleanup(void)
 {
 	char command[128];
 
+	if (getenv("VRAM_TEST_KEEP"))
+		return;
 	snprintf(command, sizeof(command), "rm -rf '%s'", base);
 	if (!base[0] || system(command))
 		printf("cannot remove %s\n", base);
@@ -63,11 +65,28 @@ bool vramd_wants_module(void)
 	return arbiter && strcmp(arbiter, "kmod") == 0;
 }
 
+bool vramd_wants_card(void)
+{
+	const char *device = getenv("VRAM_DEVICE");
+
+	return device && strcmp(device, "cuda") == 0;
+}
+
+static bool has_userfaultfd(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0)
+		printf("userfaultfd is not permitted here: %s\n", strerror(errno));
+	else
+		close(fd);
+	return fd >= 0;
+}
+
 bool vramd_usable(void)
 {
 	const char *tmp = getenv("VRAM_TEST_DISK"), *arbiter = getenv("VRAM_ARBITER");
 	char path[PATH_MAX];
-	int fd;
 
 	if (arbiter && *arbiter && strcmp(arbiter, "kmod") && strcmp(arbiter, "local")) {
 		printf("VRAM_ARBITER is kmod or local, not %s\n", arbiter);
@@ -82,12 +101,8 @@ bool vramd_usable(void)
 		printf("no vramd at %s\n", path);
 		return false;
 	}
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	if (fd < 0) {
-		printf("userfaultfd is not permitted here: %s\n", strerror(errno));
+	if (!vramd_wants_card() && !has_userfaultfd())
 		return false;
-	}
-	close(fd);
 	/* On a disk, and with a short name: a socket's has 107 bytes. */
 	snprintf(base, sizeof(base), "%s/vram-test-XXXXXX",
 		 tmp && strlen(tmp) < 40 ? tmp : "/var/tmp");
@@ -175,6 +190,20 @@ static int arbiter_options(const struct vramd *d, const char **argv)
 	return n;
 }
 
+static int device_options(const char **argv)
+{
+	static const char *const card[] = { "--set", "device.kind=cuda",
+					    "--set", "device.reserve=0",
+					    "--set", "device.host_budget=64M" };
+	/* Also where there is a card. */
+	static const char *const host[] = { "--set", "device.kind=host" };
+	int n = vramd_wants_card() ? 6 : 2;
+
+	for (int i = 0; i < n; i++)
+		argv[i] = vramd_wants_card() ? card[i] : host[i];
+	return n;
+}
+
 void vramd_start(struct vramd *d)
 {
 	pid_t parent = getpid();
@@ -189,12 +218,10 @@ void vramd_start(struct vramd *d)
 	if (d->pid == 0) {
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 		const char *argv[64] = {
-			path, "--socket", d->socket, "--budget", d->budget, "--set",
-			"swap.size=256M", "--set", "device.chunk=256K",
-			/* Also where there is a card; a test of cards says so in its settings. */
-			"--set", "device.kind=host"
+			path,	 "--socket",	   d->socket, "--budget",	  d->budget,
+			"--set", "swap.size=256M", "--set",   "device.chunk=256K"
 		};
-		int n = 11;
+		int n = 9;
 
 		/* A test that fails must not leave it behind. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -205,6 +232,7 @@ void vramd_start(struct vramd *d)
 		setenv("XDG_RUNTIME_DIR", d->dir, 1);
 		setenv("XDG_STATE_HOME", d->dir, 1);
 		n += arbiter_options(d, argv + n);
+		n += device_options(argv + n);
 		for (int i = 0; d->settings[i]; i++) {
 			argv[n++] = "--set";
 			argv[n++] = d->settings[i];
@@ -241,6 +269,8 @@ void vramd_deinit(struct vramd *d)
 {
 	if (d->pid > 0)
 		vramd_signal(d, SIGKILL);
+	if (getenv("VRAM_TEST_KEEP"))
+		return;
 	/* Now, not at the program's end: the disk may be a small one. */
 	nftw(d->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -5,6 +5,10 @@
  * VRAM_ARBITER=kmod runs the same tests over /dev/vram: the daemon is started as the machine's (by root, where the
  * module is loaded and no other daemon has it), and `vramctl status` must say so. VRAM_ARBITER=local has the daemon
  * keep the ledger itself, whatever there is.
+ *
+ * VRAM_TEST_KEEP=1 leaves the folder, with vramd's log, below /var/tmp.
+ *
+ * VRAM_DEVICE=cuda has it manage a card, that of the stand-in driver: tests/support/device.h.
  */
 #ifndef VRAM_TESTS_SUPPORT_VRAMD_H
 #define VRAM_TESTS_SUPPORT_VRAMD_H
@@ -26,6 +30,9 @@ struct vramd {
 
 /* Whether VRAM_ARBITER wants the kernel module. */
 bool vramd_wants_module(void);
+
+/* Whether VRAM_DEVICE wants a card. */
+bool vramd_wants_card(void);
 
 /*
  * Whether there is a vramd to start and a userfaultfd to use; else prints why not. Makes a folder
