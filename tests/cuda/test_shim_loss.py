@@ -116,7 +116,7 @@ def environments(world):
 
     served = vramrun()
     assert served.returncode == 0 and "is vramd's" in served.stderr, served
-    assert "is vramd's" in vramrun("--cuda-driver", real, env={**world.env, "LD_LIBRARY_PATH": ""}).stderr
+    assert "is vramd's" in vramrun("--driver", real, env={**world.env, "LD_LIBRARY_PATH": ""}).stderr
     assert "is vramd's" in vramrun(env={**world.env, "VRAM_CUDA_REAL": real}).stderr
     # A vramrun in a vramrun.
     nested = subprocess.run([run, "--socket", world.socket, run, "-v", program], env=world.env, **ask)
@@ -124,15 +124,15 @@ def environments(world):
     left = vramrun("--no-cuda")
     assert left.returncode == 0 and left.stderr == "", left
     # Itself as the driver: as without a driver, no loop.
-    itself = vramrun("--cuda-driver", ours)
+    itself = vramrun("--driver", ours)
     assert "vram's own library" in itself.stderr and "fatal no cuGetProcAddress" in itself.stdout, itself
     copy = os.path.join(world.folder, "libcuda.so.1")
     shutil.copy(ours, copy)
-    itself = vramrun("--cuda-driver", copy)
+    itself = vramrun("--driver", copy)
     assert "vram's own library" in itself.stderr and "fatal no cuGetProcAddress" in itself.stdout, itself
-    other = vramrun("--cuda-driver", "/proc/self/exe")
+    other = vramrun("--driver", "/proc/self/exe")
     assert "fatal no cuGetProcAddress" in other.stdout and "finds no CUDA driver" in other.stderr, other
-    nowhere = vramrun("--cuda-driver", "/nowhere/libcuda.so.1")
+    nowhere = vramrun("--driver", "/nowhere/libcuda.so.1")
     assert "/nowhere/libcuda.so.1" in nowhere.stderr, nowhere
     # A machine without a driver: the program runs, and says what it says there.
     bare = vramrun(env={**world.env, "LD_LIBRARY_PATH": ""})

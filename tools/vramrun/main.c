@@ -57,8 +57,7 @@ static void usage(FILE *out)
 	      "  -v, --verbose      say which files and which card are served\n"
 	      "      --stats        at the end, say what was paged\n"
 	      "  -n, --name NAME    what vramctl shows [the program's name]\n"
-	      "      --cuda-driver PATH\n"
-	      "                     the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]\n"
+	      "      --driver PATH  the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]\n"
 	      "      --no-cuda      leave PROGRAM's memory on a card to the driver\n"
 	      "      --version      print the version, and exit\n"
 	      "  -h, --help         print this, and exit\n"
@@ -209,7 +208,7 @@ static int parse(struct options *options, int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "stats", no_argument, NULL, OPT_STATS },
 		{ "name", required_argument, NULL, 'n' },
-		{ "cuda-driver", required_argument, NULL, OPT_DRIVER },
+		{ "driver", required_argument, NULL, OPT_DRIVER },
 		{ "no-cuda", no_argument, NULL, OPT_NO_CUDA },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, 'h' },
