@@ -256,7 +256,7 @@ static int reserve(struct cuda_object *object, uint32_t chunk)
 		r = cuda_measure(dev);
 		if (r < 0)
 			return r;
-		switch (cuda_pool_room(&dev->pool, bytes, &phys)) {
+		switch (cuda_pool_room(&dev->pool, bytes, loop_now(), &phys)) {
 		case CUDA_POOL_CREATE:
 			r = cuda_memory_new(dev, object->gpu_object.uid, bytes, object, chunk,
 					    &memory);

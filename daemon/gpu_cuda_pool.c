@@ -11,6 +11,9 @@
 #define GROWTH_PAUSE_NS	    (5ull * 1000000000)
 #define GROWTH_PAUSE_MAX_NS (80ull * 1000000000)
 
+/* Memory that was given back is usually there at once. */
+#define LATE_NS 100000000ull
+
 /* The phys of one user and one size. Exists while there is any, so that freeing needs no memory. */
 struct cuda_bucket {
 	struct cuda_bucket *next;
@@ -268,20 +271,23 @@ static uint64_t excess(uint64_t wanted, uint64_t limit)
 	return wanted > limit ? wanted - limit : 0;
 }
 
-enum cuda_pool_verdict cuda_pool_room(struct cuda_pool *pool, uint64_t bytes,
+enum cuda_pool_verdict cuda_pool_room(struct cuda_pool *pool, uint64_t bytes, uint64_t now_ns,
 				      struct cuda_phys **out_phys)
 {
 	/* Too much of ours, and too little of the card. Only the second is beyond us: that what is
 	 * BOUND fits the budget is the ledger's care. */
 	uint64_t ours = excess(cuda_pool_own_bytes(pool) + bytes, pool->params.configured_bytes);
 	uint64_t card = excess(pool->params.reserve_bytes + bytes, pool->free_bytes);
-	uint64_t leaving = pool->bytes[CUDA_PHYS_LEAVING];
+	uint64_t leaving = pool->bytes[CUDA_PHYS_LEAVING], due = pool->due_bytes;
 	struct cuda_phys *phys = list_first(&pool->released, struct cuda_phys, in_order);
 
 	if (!ours && !card)
 		return CUDA_POOL_CREATE;
-	/* More goes only for what is not on its way already. */
-	if (!phys && (ours > leaving || card > leaving + pool->due_bytes)) {
+	/* More goes only for what is not on its way already. But what should have come by now may be with a
+	 * client that only says that it has let go. */
+	if (now_ns - pool->due_ns >= LATE_NS)
+		due = 0;
+	if (!phys && (ours > leaving || card > leaving + due)) {
 		phys = list_first(&pool->idle, struct cuda_phys, in_order);
 		if (phys && phys->n_exports) {
 			*out_phys = phys;

@@ -151,7 +151,7 @@ void cuda_pool_unclaim(struct cuda_pool *pool, struct cuda_phys *phys);
 /* ---- making room ---- */
 
 /* What to do so that `bytes` more can be had. cuda_pool_measure() first. */
-enum cuda_pool_verdict cuda_pool_room(struct cuda_pool *pool, uint64_t bytes,
+enum cuda_pool_verdict cuda_pool_room(struct cuda_pool *pool, uint64_t bytes, uint64_t now_ns,
 				      struct cuda_phys **out_phys);
 /* FREE to LEAVING; its holders are to be asked. */
 void cuda_pool_leave(struct cuda_pool *pool, struct cuda_phys *phys);

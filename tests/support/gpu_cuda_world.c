@@ -377,6 +377,8 @@ bool far_is_dead(struct far *far)
 
 void far_end(struct far *far)
 {
+	/* Closing would not do: one that was made later holds a duplicate. */
+	shutdown(far->sock, SHUT_RDWR);
 	close(far->sock);
 	waitpid(far->pid, NULL, 0);
 	close(far->pidfd);
