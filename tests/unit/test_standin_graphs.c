@@ -60,6 +60,8 @@ static void setup(void)
 	ok(cu.event_create(&event, CUDA_ABI_EVENT_DISABLE_TIMING));
 	ok(cu.mem_alloc(&ptr, PAGE));
 	ok(cu.memset_d8(ptr, 0, PAGE));
+	/* A fill may still run when its call returns, and s waits for nobody. */
+	ok(cu.ctx_synchronize());
 }
 
 static void teardown(void)
@@ -103,6 +105,7 @@ START_TEST(test_a_graph_is_done_when_it_is_launched)
 	ck_assert_uint_eq(byte(64), 7);
 	/* And again. */
 	ok(cu.memset_d8(ptr, 0, PAGE));
+	ok(cu.ctx_synchronize());
 	ok(cuGraphLaunch_fn(exec, other));
 	ck_assert_uint_eq(byte(79), 7);
 	ck_assert_uint_eq(byte(80), 0);
