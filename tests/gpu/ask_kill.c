@@ -197,7 +197,7 @@ static void one(struct ask *ask, int sock)
 	struct peer peer;
 	cuda_mem small_mem, large_mem;
 	cuda_ptr small;
-	size_t bytes, n;
+	size_t bytes, n, n_fillers = 0;
 	uint64_t used;
 	bool known;
 	int fds[2];
@@ -226,9 +226,13 @@ static void one(struct ask *ask, int sock)
 	MUST(&card, mem_release, large_mem);
 	close(fds[0]);
 	close(fds[1]);
-	if (ask->whole)
-		answer_number(ask, "chunks that filled the rest of the card",
-			      (double)fill_card(&card, fillers), "");
+	/* Whatever a copy needs for itself it shall have before the card is full. */
+	first_word(&card, small);
+	if (ask->whole) {
+		n_fillers = fill_card(&card, fillers);
+		answer_number(ask, "chunks that filled the rest of the card", (double)n_fillers,
+			      "");
+	}
 	tell(ask, peer.sock, 1);
 	for (int i = 0; i < 2000 && !first_word(&card, small); i++)
 		sleep_ns(1000000);
@@ -241,6 +245,9 @@ static void one(struct ask *ask, int sock)
 				       "NVML does not list it: another pid namespace, perhaps" :
 				       listed.reason);
 	watch(&card, &peer, &listed, small, bytes, known, ask->whole, &after);
+	/* So does a mapping. */
+	while (n_fillers)
+		MUST(&card, mem_release, fillers[--n_fillers]);
 	say(&card, &after, bytes, ask->whole, known);
 	peer_end(&peer);
 }

@@ -353,7 +353,8 @@ static void pulled_away(struct ask *ask, int sock)
 
 	(void)sock;
 	card_open(&card, ask);
-	if (!card_needs_kernels(&card, "unmapping what a kernel uses"))
+	if (!card_may_fault(&card, "unmapping what a kernel uses") ||
+	    !card_needs_kernels(&card, "unmapping what a kernel uses"))
 		return;
 	at = card_alloc(&card, card.granularity, &mem);
 	stream = card_stream(&card);

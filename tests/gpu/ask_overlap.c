@@ -19,9 +19,8 @@ enum work {
 
 static const char *const work_names[] = { "", "arithmetic", "kernels that write memory" };
 
-enum {
-	IN_FLIGHT = 4
-};
+/* So many that the card never waits for us: of some milliseconds, and of much less. */
+static const int in_flight[] = { [ARITHMETIC] = 4, [WRITING] = 64 };
 
 /* Told what to run, it runs that until it is told something again; answers with kernels a second. */
 static void run_kernels(struct ask *ask, int sock)
@@ -50,7 +49,7 @@ static void run_kernels(struct ask *ask, int sock)
 		uint64_t start = now_ns(), n = 0;
 
 		do {
-			for (int i = 0; i < IN_FLIGHT; i++, n++)
+			for (int i = 0; i < (ask->quick ? 4 : in_flight[work]); i++, n++)
 				if (work == ARITHMETIC)
 					card_busy(&card, rounds, memory, stream);
 				else

@@ -60,8 +60,11 @@ static void try_reading(struct card *card, cuda_ptr at, size_t bytes)
 static void try_copying(struct card *card, cuda_ptr at)
 {
 	uint32_t words[4] = { HOSTILE, HOSTILE, HOSTILE, HOSTILE };
-	cuda_result r = card->cu.memcpy_htod(at, words, sizeof(words));
+	cuda_result r;
 
+	if (!card_may_fault(card, "the copy"))
+		return;
+	r = card->cu.memcpy_htod(at, words, sizeof(words));
 	if (r == CUDA_ABI_SUCCESS)
 		r = card->cu.ctx_synchronize();
 	answer_view(card->ask, "the copy", "an error", r != CUDA_ABI_SUCCESS, "%s",
@@ -72,7 +75,7 @@ static void try_kernel(struct card *card, cuda_ptr at, size_t bytes)
 {
 	cuda_result r;
 
-	if (!card_needs_kernels(card, "the kernel"))
+	if (!card_may_fault(card, "the kernel") || !card_needs_kernels(card, "the kernel"))
 		return;
 	card_fill(card, at, bytes, HOSTILE, NULL);
 	r = card->cu.ctx_synchronize();

@@ -179,3 +179,17 @@ size_t card_free_bytes(struct card *card)
 	MUST(card, mem_get_info, &free_bytes, &total);
 	return free_bytes;
 }
+
+bool card_may_fault(struct card *card, const char *what)
+{
+	int mps = 1;
+	cuda_result r = card->cu.device_get_attribute(&mps, CUDA_ABI_DEVICE_ATTRIBUTE_MPS_ENABLED,
+						      card->device);
+
+	if (r == CUDA_ABI_SUCCESS && !mps)
+		return true;
+	answer_missing(card->ask, what, "%s",
+		       r == CUDA_ABI_SUCCESS ? "under MPS a fault would hit others" :
+					       card_text(card, r));
+	return false;
+}

@@ -77,6 +77,11 @@ void card_settle(struct card *card, size_t bytes);
 bool card_kernels(struct card *card);
 /* As above, and says in an answer that `what` cannot be asked. */
 bool card_needs_kernels(struct card *card, const char *what);
+/*
+ * Whether a kernel or copy may be made to fault: it ends this process's context, unless several processes share one
+ * (MPS), who would all lose it. Says in an answer that `what` cannot be asked then.
+ */
+bool card_may_fault(struct card *card, const char *what);
 /* Fills the card with arithmetic for about that many rounds. */
 void card_busy(struct card *card, uint64_t rounds, cuda_ptr out, cuda_stream stream);
 /* Rounds of busy that take about that long when nobody else is there. */

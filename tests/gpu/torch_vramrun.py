@@ -10,6 +10,7 @@ depend on everything that it computed, and for how long it computed; its caller 
 
 import argparse
 import json
+import os
 import sys
 import time
 
@@ -65,6 +66,8 @@ def main():
     parser.add_argument("--allocator")
     parser.add_argument("out")
     args = parser.parse_args()
+    # What cuBLAS needs to choose the same way every time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch  # late, so that --help works without it
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cuda.matmul.allow_tf32 = False
