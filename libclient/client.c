@@ -278,6 +278,7 @@ int client_new(const char *path, const char *name, uint32_t hello_flags,
 		return r;
 	}
 	client->generation = 1;
+	client->daemon_pid = client->peer_pid;
 	*out_client = client;
 	return 0;
 }

@@ -35,6 +35,20 @@ static uint32_t list_slots(struct vram_client *client, const struct object *obje
 	return n;
 }
 
+void cuda_revoke_note(struct cuda_client *cuda, struct residency_slot *slot, uint64_t deadline_ns)
+{
+	/*
+	 * There is one for every slot, and the first had all given back. Those that come after must not count against
+	 * the next turn: layer_acquire_parts() reads what has come before it pins.
+	 */
+	if (residency_pins(slot) == 0)
+		return;
+	if (!cuda->revoked || deadline_ns < cuda->revoke_deadline_ns)
+		cuda->revoke_deadline_ns = deadline_ns;
+	cuda->revoked = true;
+	watch_kick(cuda->client);
+}
+
 static int hold(struct vram_client *client, const struct object *object, int64_t timeout_ns)
 {
 	uint64_t deadline = timeout_ns == 0 ? 0 : client_deadline(timeout_ns);
@@ -47,6 +61,9 @@ static int hold(struct vram_client *client, const struct object *object, int64_t
 	if (r < 0)
 		return r;
 	client_lock(client);
+	/* What was asked for before belongs to a turn that is over. */
+	if (list_slots(client, NULL, true, NULL) == 0)
+		client->cuda->revoked = false;
 	n = list_slots(client, object, false, NULL);
 	parts = calloc((size_t)n + 1, sizeof(*parts));
 	seen = calloc((size_t)n + 1, sizeof(*seen));

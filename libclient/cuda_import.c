@@ -198,7 +198,7 @@ static bool let_go(struct cuda_client *cuda, struct cuda_import *import)
 	struct cuda_chunk *chunk, *tmp;
 
 	list_for_each_safe(chunk, tmp, &import->places, node) {
-		if (cuda_chunk_is_pinned(chunk, import->id))
+		if (cuda_chunk_is_used(chunk, import->id))
 			continue;
 		cuda_chunk_unmap(cuda, chunk);
 	}

@@ -248,9 +248,16 @@ int cuda_object_new(struct object *object, uint64_t *out_addr)
 
 static void forget_place(struct cuda_chunk *chunk)
 {
+	struct cuda_object *co = chunk->object->cuda;
+	uint32_t c = chunk_index(chunk);
+
+	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1]; i++)
+		co->slots[co->chunk_slots[i]].bound = 0;
 	list_del(&chunk->node);
 	list_init(&chunk->node);
 	chunk->import = NULL;
+	chunk->held = false;
+	chunk->spoilt = false;
 	chunk->closed = false;
 }
 
@@ -263,26 +270,65 @@ static void set_bound(const struct object *object, uint32_t slot, uint64_t stamp
 		atomic_store_explicit(&layer->bound, stamp, memory_order_seq_cst);
 }
 
-bool cuda_chunk_is_pinned(struct cuda_chunk *chunk, uint64_t id)
+void cuda_count_waiting(const struct layer_slot *parts, uint32_t n, int change)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct cuda_object *co = parts[i].object->cuda;
+
+		co->slots[parts[i].slot].waiting += (uint32_t)change;
+	}
+}
+
+static bool has_users(const struct object *object, uint32_t s)
+{
+	return residency_pins(&object->slots[s]) > object->cuda->slots[s].waiting;
+}
+
+/* An orphan's place: whether any layer over it has users. */
+static bool any_users(const struct object *object, uint32_t c)
+{
+	const struct cuda_object *co = object->cuda;
+
+	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1]; i++)
+		if (has_users(object, co->chunk_slots[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Whether somebody who has acquired a layer may be using the place: the layer is there, mapped, and has users. Its pin alone
+ * says less, as it comes before the look. *out_sure: false if all that there is was about to be evicted.
+ */
+static bool in_use(const struct object *object, uint32_t c, bool *out_sure)
+{
+	const struct cuda_object *co = object->cuda;
+	bool maybe = false;
+
+	*out_sure = false;
+	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1]; i++) {
+		uint32_t s = co->chunk_slots[i];
+		struct residency_slot *slot = &object->slots[s];
+		enum residency_state state = residency_word_state(atomic_load(&slot->word));
+
+		if (!co->slots[s].bound || co->slots[s].bound != residency_binding(slot) ||
+		    !has_users(object, s))
+			continue;
+		*out_sure = *out_sure || state == RESIDENCY_RESIDENT;
+		maybe = maybe || state == RESIDENCY_EVICTING;
+	}
+	return *out_sure || maybe;
+}
+
+bool cuda_chunk_is_used(struct cuda_chunk *chunk, uint64_t id)
 {
 	struct object *object = chunk->object;
 	struct cuda_object *co = object->cuda;
 	uint32_t c = chunk_index(chunk);
-	bool pinned = false;
+	bool sure;
 
 	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1]; i++)
 		set_bound(object, co->chunk_slots[i], 0);
-	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1] && !pinned; i++) {
-		struct residency_slot *slot = &object->slots[co->chunk_slots[i]];
-
-		if (residency_pins(slot) == 0)
-			continue;
-		/* One who waits for the layer, or has still to map it, uses nothing of it. */
-		pinned = id == 0 ||
-			 (residency_word_state(atomic_load(&slot->word)) == RESIDENCY_RESIDENT &&
-			  atomic_load(&co->binding[c]) == id);
-	}
-	return pinned;
+	return id ? in_use(object, c, &sure) : chunk->held && any_users(object, c);
 }
 
 int cuda_chunk_unmap(struct cuda_client *cuda, struct cuda_chunk *chunk)
@@ -362,14 +408,30 @@ void cuda_object_forget(struct object *object)
 
 void cuda_object_unbind(struct object *object)
 {
-	for (uint32_t s = 0; object->cuda && s < object->cuda->n_slots; s++)
+	struct cuda_object *co = object->cuda;
+
+	for (uint32_t c = 0; co && c < co->n_chunks; c++) {
+		struct cuda_chunk *chunk = &co->chunks[c];
+		bool sure;
+
+		/* Of an orphan it has been said before, when its daemon went. */
+		if (!chunk->import || !chunk->import->id)
+			continue;
+		chunk->held = !chunk->closed && in_use(object, c, &sure);
+		chunk->spoilt = chunk->held && (!sure || object->client->same_daemon);
+	}
+	for (uint32_t s = 0; co && s < co->n_slots; s++) {
+		co->slots[s].bound = 0;
 		set_bound(object, s, 0);
+	}
 }
 
-static bool any_pin(const struct object *object)
+static bool any_use(const struct object *object)
 {
-	for (uint32_t s = 0; s < object->cuda->n_slots; s++)
-		if (residency_pins(&object->slots[s]) != 0)
+	const struct cuda_object *co = object->cuda;
+
+	for (uint32_t c = 0; c < co->n_chunks; c++)
+		if (co->chunks[c].held && any_users(object, c))
 			return true;
 	return false;
 }
@@ -384,7 +446,7 @@ int cuda_object_renew(struct object *object, const struct vram_msg_object_reply 
 		return 0;
 	if (reply->map_bytes != co->map_bytes)
 		return client_fail(-ENOTCONN, "vramd maps %s otherwise than before", object->name);
-	if (reply->chunk_bytes != co->chunk_bytes && any_pin(object))
+	if (reply->chunk_bytes != co->chunk_bytes && any_use(object))
 		return client_fail(
 			-ENOTCONN,
 			"vramd has other chunks now, and layers of %s are held in the old",
@@ -414,12 +476,15 @@ int cuda_object_renew(struct object *object, const struct vram_msg_object_reply 
 			continue;
 		fresh->chunks[c].import = import;
 		fresh->chunks[c].closed = co->chunks[c].closed;
+		fresh->chunks[c].held = co->chunks[c].held;
+		fresh->chunks[c].spoilt = co->chunks[c].spoilt;
 		forget_place(&co->chunks[c]);
 		list_add_tail(&fresh->chunks[c].node, &import->places);
 	}
 	pthread_mutex_lock(&cuda->release_lock);
 	for (uint32_t s = 0; s < fresh->n_slots; s++) {
 		fresh->slots[s].kept = co->slots[s].kept;
+		fresh->slots[s].waiting = co->slots[s].waiting;
 		fresh->slots[s].issued = co->slots[s].issued;
 		fresh->slots[s].writer = co->slots[s].writer;
 	}
@@ -431,41 +496,38 @@ int cuda_object_renew(struct object *object, const struct vram_msg_object_reply 
 
 /* ---- binding ------------------------------------------------------------------------ */
 
-/* Whether the place has what the layer needs there, or must be left as it is. */
-static bool place_is_right(struct cuda_object *co, uint32_t c, uint32_t own_slot, bool *out_kept)
+enum place {
+	PLACE_WRONG, /* nothing, or something else, and nobody uses it */
+	PLACE_RIGHT,
+	PLACE_KEPT,  /* an orphan that is as good, and in use */
+	PLACE_TAKEN, /* an orphan that is in use and not as good */
+};
+
+static enum place look_at(const struct cuda_object *co, uint32_t c)
 {
-	const struct cuda_import *import = co->chunks[c].import;
-	const struct object *object = co->chunks[c].object;
+	const struct cuda_chunk *chunk = &co->chunks[c];
 
-	if (!import || co->chunks[c].closed)
-		return false;
-	if (import->id)
-		return import->id == atomic_load(&co->binding[c]);
-	/* An orphan: only if nobody but us can be using it. */
-	for (uint32_t i = co->chunk_first[c]; i < co->chunk_first[c + 1]; i++) {
-		uint32_t s = co->chunk_slots[i];
-
-		if (residency_pins(&object->slots[s]) > (s == own_slot)) {
-			*out_kept = true;
-			return true;
-		}
-	}
-	return false;
+	if (!chunk->import || chunk->closed)
+		return PLACE_WRONG;
+	if (chunk->import->id)
+		return chunk->import->id == atomic_load(&co->binding[c]) ? PLACE_RIGHT :
+									   PLACE_WRONG;
+	if (!chunk->held || !any_users(chunk->object, c))
+		return PLACE_WRONG;
+	return chunk->spoilt ? PLACE_TAKEN : PLACE_KEPT;
 }
 
 /* Imports what the run needs and is not here. */
-static int fetch_run(struct cuda_client *cuda, struct cuda_object *co, const struct cuda_run *run,
-		     uint32_t own_slot)
+static int fetch_run(struct cuda_client *cuda, struct cuda_object *co, const struct cuda_run *run)
 {
 	uint64_t ids[VRAM_CHUNKS_PER_MSG];
 	uint32_t n = 0;
-	bool kept;
 	int r = 0;
 
 	for (uint32_t c = run->first; c < run->first + run->n && r == 0; c++) {
 		uint64_t id = atomic_load(&co->binding[c]);
 
-		if (place_is_right(co, c, own_slot, &kept) || (id && cuda_import_find(cuda, id)))
+		if (look_at(co, c) != PLACE_WRONG || (id && cuda_import_find(cuda, id)))
 			continue;
 		if (id == 0)
 			return client_fail(-EAGAIN, "a layer that is there has no memory");
@@ -524,22 +586,27 @@ static int map_range(struct cuda_client *cuda, struct cuda_object *co, uint32_t 
 }
 
 static int bind_run(struct cuda_client *cuda, struct cuda_object *co, const struct cuda_run *run,
-		    uint32_t own_slot, bool *out_kept)
+		    bool *out_kept)
 {
 	uint32_t c = run->first, run_end = run->first + run->n;
 	int r = 0;
 
 	while (c < run_end && r == 0) {
+		enum place place = look_at(co, c);
 		uint32_t first = c;
 
-		while (c < run_end && !place_is_right(co, c, own_slot, out_kept))
+		if (place != PLACE_WRONG) {
+			*out_kept = *out_kept || place == PLACE_KEPT;
+			if (place == PLACE_TAKEN)
+				r = client_fail(-EAGAIN, "the layer's memory of before is in use");
 			c++;
-		if (c > first) {
-			r = unmap_range(cuda, co, first, c);
-			if (r == 0)
-				r = map_range(cuda, co, first, c);
+			continue;
 		}
-		c++;
+		while (c < run_end && look_at(co, c) == PLACE_WRONG)
+			c++;
+		r = unmap_range(cuda, co, first, c);
+		if (r == 0)
+			r = map_range(cuda, co, first, c);
 	}
 	return r;
 }
@@ -559,17 +626,18 @@ int cuda_bind(const struct layer_slot *part)
 		return -EAGAIN;
 	stamp = residency_binding(slot);
 	for (uint32_t i = 0; i < cs->n_runs && r == 0; i++)
-		r = fetch_run(cuda, co, &co->runs[cs->first_run + i], part->slot);
+		r = fetch_run(cuda, co, &co->runs[cs->first_run + i]);
 	if (r < 0)
 		return r;
 	r = cuda_enter(cuda);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < cs->n_runs && r == 0; i++)
-		r = bind_run(cuda, co, &co->runs[cs->first_run + i], part->slot, &kept);
+		r = bind_run(cuda, co, &co->runs[cs->first_run + i], &kept);
 	cuda_leave(cuda);
 	if (r < 0)
 		return r;
+	co->slots[part->slot].bound = stamp;
 	set_bound(object, part->slot, kept ? 0 : stamp);
 	return 0;
 }

@@ -26,10 +26,13 @@
  * map, and waits for the lock, or the pin is seen here, and the chunk is kept, to be looked at again later.
  *
  * A DAEMON THAT ENDS. Its memory stays as long as our handles do. With the next connection all ids are void: every import becomes an
- * orphan, every `bound` is cleared. An orphan stays mapped while any layer over the place is pinned, and is let go of when none
- * is (cuda_sweep(): at once after the reconnect, then by the watch). An acquire that meets an orphan which others
- * still pin keeps it: of a model the bytes are the same, because the file is. The new chunk is mapped by the first acquire
- * that is alone. An object that comes back with another chunk size can be taken over only when nothing of it is pinned; until
+ * orphan, every `bound` is cleared. A place is `held` if a layer over it was resident, mapped (slots[].bound) and had
+ * users at that moment; users are pins but those of acquires that are still under way (`waiting`). A held place stays as
+ * it is while a layer over it has users. All other orphans are let go of at once, and the held ones when their
+ * last user has gone (cuda_sweep(), by the watch). An acquire that meets a held place which others use keeps it: of a model the
+ * bytes are the same, because the file is, and who could write to it has ended. If that is not sure, because the daemon has only
+ * ended the session, or ended while it looked at the pins, the place is `spoilt`: it stays for its users, and who
+ * acquires anew waits for them. The new chunk is mapped by the first acquire that finds no users. An object that comes back with another chunk size can be taken over only when nothing of it is held and used; until
  * then the reconnect fails and is tried again.
  *
  * RELEASES BY STREAMS. Each slot has one writer on the device: the stream that `writer` names, while writes of it are outstanding
@@ -66,6 +69,8 @@ struct cuda_import {
 /* One chunk's place in an object's addresses. */
 struct cuda_chunk {
 	struct cuda_import *import; /* what is mapped there; NULL: nothing */
+	bool held;		    /* an orphan that somebody may be using */
+	bool spoilt;		    /* held, but the bytes may be others by now */
 	bool closed; /* mapped without access: for the moment, or because undoing it failed */
 	struct list_node node; /* import->places */
 	struct object *object;
@@ -77,6 +82,8 @@ struct cuda_run {
 
 struct cuda_slot {
 	uint32_t first_run, n_runs;
+	uint64_t bound; /* client->lock: the stamp for which all its places are right, or are kept; 0: none */
+	uint32_t waiting; /* client->lock: pins of acquires that have not ended */
 	bool kept; /* client->lock: pinned by cuda_client_acquire_all() or cuda_buffer_acquire() */
 	/* release_lock: */
 	uint64_t issued; /* releases that were handed to `writer`, for the slot of the table of now */
@@ -167,6 +174,11 @@ void cuda_forget(struct vram_client *client);
  */
 int cuda_watch(struct vram_client *client, int tick_ms, short *out_wanted);
 
+/* ---- cuda_hold.c: client->lock ---- */
+
+/* A REVOKE of this slot, for hooks.revoke(). */
+void cuda_revoke_note(struct cuda_client *cuda, struct residency_slot *slot, uint64_t deadline_ns);
+
 /* ---- cuda_import.c: client->lock ---- */
 
 struct cuda_import *cuda_import_find(struct cuda_client *cuda, uint64_t id);
@@ -195,8 +207,10 @@ int cuda_object_renew(struct object *object, const struct vram_msg_object_reply 
 struct cuda_object *cuda_object_free(struct object *object);
 /* The same in a forked child: memory only. */
 void cuda_object_forget(struct object *object);
-/* A reconnect begins: nothing that is mapped counts as bound. In PHASE_EXCHANGE. */
+/* A reconnect begins: nothing that is mapped counts as bound. In PHASE_EXCHANGE, before cuda_imports_orphan(). */
 void cuda_object_unbind(struct object *object);
+/* An acquire of these begins (1) or ends (-1); their pins are raised. */
+void cuda_count_waiting(const struct layer_slot *parts, uint32_t n, int change);
 /*
  * Maps what a pinned slot needs. Return: 0; -EAGAIN if it is not RESIDENT (any more): wait again; -ENOTCONN; -ENOMEM, -EIO.
  */
@@ -204,10 +218,10 @@ int cuda_bind(const struct layer_slot *part);
 /* Unmaps one place. Return: 0, or a failure with a text: it stays mapped. */
 int cuda_chunk_unmap(struct cuda_client *cuda, struct cuda_chunk *chunk);
 /*
- * Whether a pin of any slot over the place forbids to unmap it. Clears `bound` of the layers over it first. id: only if
- * the slot is RESIDENT and the place is bound to this one; 0: any pin.
+ * Whether users of a layer over the place forbid to unmap it. Clears `bound` of the layers over it first. id: what is
+ * mapped there, 0 for an orphan.
  */
-bool cuda_chunk_is_pinned(struct cuda_chunk *chunk, uint64_t id);
+bool cuda_chunk_is_used(struct cuda_chunk *chunk, uint64_t id);
 
 /* ---- cuda_release.c ---- */
 

@@ -32,6 +32,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/list.h"
 #include "common/proto.h"
@@ -145,6 +146,9 @@ struct vram_client {
 	bool told_lost; /* VRAM_EVENT_LOST was sent, and no BACK since */
 	uint32_t seq;
 	uint32_t hello_flags;
+	pid_t daemon_pid;    /* of the connection that was used last, as far as the kernel tells */
+	pid_t peer_pid;	     /* of the one that has just been made */
+	bool same_daemon;    /* as before, or that cannot be told */
 	uint64_t generation; /* of connections; 1 is the first */
 	char *path;	     /* NULL: the usual one */
 	char name[64];

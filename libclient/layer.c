@@ -385,6 +385,8 @@ int layer_acquire_parts(struct vram_client *client, const struct layer_slot *par
 		else
 			residency_try_acquire(slot_of(&parts[i]), residency_now_ns(), &seen[i]);
 	}
+	if (client->cuda)
+		cuda_count_waiting(parts, n, 1);
 	if (wait && n > 1)
 		asked = ask_for_all(parts, seen, n);
 	for (;;) {
@@ -400,6 +402,8 @@ int layer_acquire_parts(struct vram_client *client, const struct layer_slot *par
 		for (uint32_t i = 0; i < n; i++)
 			seen[i] = atomic_load(&slot_of(&parts[i])->word);
 	}
+	if (client->cuda)
+		cuda_count_waiting(parts, n, -1);
 	if (r == 0)
 		return 0;
 	for (uint32_t i = 0; i < n; i++)

@@ -348,9 +348,9 @@ static int exchange(struct vram_client *client, int table_fd)
 	atomic_store(client->phase, PHASE_EXCHANGE);
 	reader_wait();
 	if (client->cuda) {
-		cuda_imports_orphan(client->cuda);
 		list_for_each(object, &client->objects, node)
 			cuda_object_unbind(object);
+		cuda_imports_orphan(client->cuda);
 	}
 	list_for_each(object, &client->objects, node) {
 		r = exchange_object(object, table, empty_fd);
@@ -397,6 +397,7 @@ int client_reconnect(struct vram_client *client)
 	}
 	client->told_lost = false;
 	client->generation++;
+	client->daemon_pid = client->peer_pid;
 	client_add_event(client, &event);
 	return 0;
 }

@@ -51,19 +51,17 @@ static void take_revoke(struct vram_client *client, const struct vram_msg_revoke
 	struct cuda_client *cuda = client->cuda;
 	struct object *object;
 
-	if (cuda && cuda->hooks.revoke) {
-		if (!cuda->revoked || revoke->deadline_ns < cuda->revoke_deadline_ns)
-			cuda->revoke_deadline_ns = revoke->deadline_ns;
-		cuda->revoked = true;
-		watch_kick(client);
-		return;
-	}
 	list_for_each(object, &client->objects, node) {
 		struct vram_event event = { .kind = VRAM_EVENT_REVOKE };
 
 		if (!object->layer_of || revoke->slot < object->slot_base ||
 		    revoke->slot - object->slot_base >= object->n_layers)
 			continue;
+		if (cuda && cuda->hooks.revoke) {
+			cuda_revoke_note(cuda, &object->slots[revoke->slot - object->slot_base],
+					 revoke->deadline_ns);
+			return;
+		}
 		event.layer = object->layer_of(object, revoke->slot - object->slot_base);
 		event.deadline_ns = revoke->deadline_ns;
 		client_add_event(client, &event);
@@ -359,6 +357,17 @@ static int refused(const struct vram_client *client, int r)
 	return client_fail(r, "%s (%s)", text, client->device_note);
 }
 
+/* Who listens: with a socket that somebody else has opened for the daemons it is always the same process. */
+static void note_peer(struct vram_client *client, int sock)
+{
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	client->peer_pid = peer.pid;
+	client->same_daemon = peer.pid <= 0 || peer.pid == client->daemon_pid;
+}
+
 int request_connect(struct vram_client *client, int *out_table_fd)
 {
 	struct vram_msg_hello hello = {
@@ -382,6 +391,7 @@ int request_connect(struct vram_client *client, int *out_table_fd)
 	r = connect_socket(client, &sock);
 	if (r < 0)
 		return r;
+	note_peer(client, sock);
 	client->sock = sock;
 	client->lost = false;
 	client->uffd_sent = false;
