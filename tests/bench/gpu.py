@@ -228,7 +228,7 @@ class Bench:
             self.emit("acquire_release", ours, "ns", "on the host device", theirs, ours / theirs)
 
     def products(self):
-        return [gpulib.path("tests", "bench", "gpu-product"), *(("256", "8") if self.quick else ("2048", "32"))]
+        return [gpulib.path("tests", "bench", "gpu-product"), *(("1024", "6") if self.quick else ("2048", "32"))]
 
     def overhead(self):
         """An unmodified program under vramrun, all of it fitting, against itself without, and another without: what
@@ -246,9 +246,9 @@ class Bench:
             sums = {e.ask("sum") for e in engines}
             if len(sums) != 1:
                 raise ToolError(f"under vramrun the result is another: {sums}")
-            held = daemon.ask("status").get("resident_bytes", 0)
+            held = sum(d["resident_bytes"] for d in daemon.ask("status")["devices"])
             if not held:
-                note("gpu: overhead: nothing of the program lay with vramd, so nothing was measured of it")
+                raise ToolError("nothing of the program lay with vramd, so nothing was measured of it")
             ratio = statistics.median(a / b for a, b in zip(told[1], told[0]))
             control = statistics.median(a / b for a, b in zip(told[2], told[0]))
             self.emit("overhead", (ratio - 1) * 100, "%", "without vramrun", statistics.median(told[0]) / 1e6, ratio,
