@@ -7,7 +7,7 @@
  *	SHIM_HOOKS(X)	X(name, version, prototype): what this folder has a function for. All return a cuda_result.
  *
  * version: under which cuGetProcAddress knows exactly this form of the function, when it is asked for the name without
- * _v2, _ptsz and the like; 0 for forms that it does not hand out.
+ * _v2, _ptsz and the like.
  */
 #ifndef VRAM_LIBCLIENT_CUDASHIM_HOOKS_H
 #define VRAM_LIBCLIENT_CUDASHIM_HOOKS_H
@@ -55,17 +55,17 @@ struct shim_pool_props {
 	X(cuMemPrefetchBatchAsync, 13000, 8) \
 	X(cuMemPrefetchBatchAsync_ptsz, 13000, 8) \
 	X(cuMemcpy, 4000, 3) \
-	X(cuMemcpy2D, 0, 1) \
-	X(cuMemcpy2DAsync, 0, 2) \
+	X(cuMemcpy2D, 2000, 1) \
+	X(cuMemcpy2DAsync, 2000, 2) \
 	X(cuMemcpy2DAsync_v2, 3020, 2) \
 	X(cuMemcpy2DAsync_v2_ptsz, 7000, 2) \
-	X(cuMemcpy2DUnaligned, 0, 1) \
+	X(cuMemcpy2DUnaligned, 2000, 1) \
 	X(cuMemcpy2DUnaligned_v2, 3020, 1) \
 	X(cuMemcpy2DUnaligned_v2_ptds, 7000, 1) \
 	X(cuMemcpy2D_v2, 3020, 1) \
 	X(cuMemcpy2D_v2_ptds, 7000, 1) \
-	X(cuMemcpy3D, 0, 1) \
-	X(cuMemcpy3DAsync, 0, 2) \
+	X(cuMemcpy3D, 2000, 1) \
+	X(cuMemcpy3DAsync, 2000, 2) \
 	X(cuMemcpy3DAsync_v2, 3020, 2) \
 	X(cuMemcpy3DAsync_v2_ptsz, 7000, 2) \
 	X(cuMemcpy3DBatchAsync, 12080, 5) \
@@ -82,14 +82,14 @@ struct shim_pool_props {
 	X(cuMemcpy3D_v2_ptds, 7000, 1) \
 	X(cuMemcpyAsync, 4000, 4) \
 	X(cuMemcpyAsync_ptsz, 7000, 4) \
-	X(cuMemcpyAtoA, 0, 5) \
+	X(cuMemcpyAtoA, 2000, 5) \
 	X(cuMemcpyAtoA_v2, 3020, 5) \
 	X(cuMemcpyAtoA_v2_ptds, 7000, 5) \
-	X(cuMemcpyAtoD, 0, 4) \
+	X(cuMemcpyAtoD, 2000, 4) \
 	X(cuMemcpyAtoD_v2, 3020, 4) \
 	X(cuMemcpyAtoD_v2_ptds, 7000, 4) \
-	X(cuMemcpyAtoH, 0, 4) \
-	X(cuMemcpyAtoHAsync, 0, 5) \
+	X(cuMemcpyAtoH, 2000, 4) \
+	X(cuMemcpyAtoHAsync, 2000, 5) \
 	X(cuMemcpyAtoHAsync_v2, 3020, 5) \
 	X(cuMemcpyAtoHAsync_v2_ptsz, 7000, 5) \
 	X(cuMemcpyAtoH_v2, 3020, 4) \
@@ -98,29 +98,29 @@ struct shim_pool_props {
 	X(cuMemcpyBatchAsync_ptsz, 12080, 9) \
 	X(cuMemcpyBatchAsync_v2, 13000, 8) \
 	X(cuMemcpyBatchAsync_v2_ptsz, 13000, 8) \
-	X(cuMemcpyDtoA, 0, 4) \
+	X(cuMemcpyDtoA, 2000, 4) \
 	X(cuMemcpyDtoA_v2, 3020, 4) \
 	X(cuMemcpyDtoA_v2_ptds, 7000, 4) \
-	X(cuMemcpyDtoD, 0, 3) \
-	X(cuMemcpyDtoDAsync, 0, 4) \
+	X(cuMemcpyDtoD, 2000, 3) \
+	X(cuMemcpyDtoDAsync, 3000, 4) \
 	X(cuMemcpyDtoDAsync_v2, 3020, 4) \
 	X(cuMemcpyDtoDAsync_v2_ptsz, 7000, 4) \
 	X(cuMemcpyDtoD_v2, 3020, 3) \
 	X(cuMemcpyDtoD_v2_ptds, 7000, 3) \
-	X(cuMemcpyDtoH, 0, 3) \
-	X(cuMemcpyDtoHAsync, 0, 4) \
+	X(cuMemcpyDtoH, 2000, 3) \
+	X(cuMemcpyDtoHAsync, 2000, 4) \
 	X(cuMemcpyDtoHAsync_v2, 3020, 4) \
 	X(cuMemcpyDtoHAsync_v2_ptsz, 7000, 4) \
 	X(cuMemcpyDtoH_v2, 3020, 3) \
 	X(cuMemcpyDtoH_v2_ptds, 7000, 3) \
-	X(cuMemcpyHtoA, 0, 4) \
-	X(cuMemcpyHtoAAsync, 0, 5) \
+	X(cuMemcpyHtoA, 2000, 4) \
+	X(cuMemcpyHtoAAsync, 2000, 5) \
 	X(cuMemcpyHtoAAsync_v2, 3020, 5) \
 	X(cuMemcpyHtoAAsync_v2_ptsz, 7000, 5) \
 	X(cuMemcpyHtoA_v2, 3020, 4) \
 	X(cuMemcpyHtoA_v2_ptds, 7000, 4) \
-	X(cuMemcpyHtoD, 0, 3) \
-	X(cuMemcpyHtoDAsync, 0, 4) \
+	X(cuMemcpyHtoD, 2000, 3) \
+	X(cuMemcpyHtoDAsync, 2000, 4) \
 	X(cuMemcpyHtoDAsync_v2, 3020, 4) \
 	X(cuMemcpyHtoDAsync_v2_ptsz, 7000, 4) \
 	X(cuMemcpyHtoD_v2, 3020, 3) \
@@ -132,39 +132,39 @@ struct shim_pool_props {
 	X(cuMemcpyWithAttributesAsync, 13020, 5) \
 	X(cuMemcpyWithAttributesAsync_ptsz, 13020, 5) \
 	X(cuMemcpy_ptds, 7000, 3) \
-	X(cuMemsetD16, 0, 3) \
+	X(cuMemsetD16, 2000, 3) \
 	X(cuMemsetD16Async, 3020, 4) \
 	X(cuMemsetD16Async_ptsz, 7000, 4) \
 	X(cuMemsetD16_v2, 3020, 3) \
 	X(cuMemsetD16_v2_ptds, 7000, 3) \
-	X(cuMemsetD2D16, 0, 5) \
+	X(cuMemsetD2D16, 2000, 5) \
 	X(cuMemsetD2D16Async, 3020, 6) \
 	X(cuMemsetD2D16Async_ptsz, 7000, 6) \
 	X(cuMemsetD2D16_v2, 3020, 5) \
 	X(cuMemsetD2D16_v2_ptds, 7000, 5) \
-	X(cuMemsetD2D32, 0, 5) \
+	X(cuMemsetD2D32, 2000, 5) \
 	X(cuMemsetD2D32Async, 3020, 6) \
 	X(cuMemsetD2D32Async_ptsz, 7000, 6) \
 	X(cuMemsetD2D32_v2, 3020, 5) \
 	X(cuMemsetD2D32_v2_ptds, 7000, 5) \
-	X(cuMemsetD2D8, 0, 5) \
+	X(cuMemsetD2D8, 2000, 5) \
 	X(cuMemsetD2D8Async, 3020, 6) \
 	X(cuMemsetD2D8Async_ptsz, 7000, 6) \
 	X(cuMemsetD2D8_v2, 3020, 5) \
 	X(cuMemsetD2D8_v2_ptds, 7000, 5) \
-	X(cuMemsetD32, 0, 3) \
+	X(cuMemsetD32, 2000, 3) \
 	X(cuMemsetD32Async, 3020, 4) \
 	X(cuMemsetD32Async_ptsz, 7000, 4) \
 	X(cuMemsetD32_v2, 3020, 3) \
 	X(cuMemsetD32_v2_ptds, 7000, 3) \
-	X(cuMemsetD8, 0, 3) \
+	X(cuMemsetD8, 2000, 3) \
 	X(cuMemsetD8Async, 3020, 4) \
 	X(cuMemsetD8Async_ptsz, 7000, 4) \
 	X(cuMemsetD8_v2, 3020, 3) \
 	X(cuMemsetD8_v2_ptds, 7000, 3)
 
 #define SHIM_HOOKS(X) \
-	X(cuCtxCreate, 0, (cuda_context *out_context, unsigned int flags, cuda_device device)) \
+	X(cuCtxCreate, 2000, (cuda_context *out_context, unsigned int flags, cuda_device device)) \
 	X(cuCtxCreate_v2, 3020, \
 	  (cuda_context *out_context, unsigned int flags, cuda_device device)) \
 	X(cuCtxCreate_v3, 11040, \
@@ -172,10 +172,10 @@ struct shim_pool_props {
 	   cuda_device device)) \
 	X(cuCtxCreate_v4, 12050, \
 	  (cuda_context *out_context, void *params, unsigned int flags, cuda_device device)) \
-	X(cuCtxDestroy, 0, (cuda_context context)) \
+	X(cuCtxDestroy, 2000, (cuda_context context)) \
 	X(cuCtxDestroy_v2, 4000, (cuda_context context)) \
 	X(cuCtxFromGreenCtx, 12040, (cuda_context *out_context, void *green)) \
-	X(cuDevicePrimaryCtxReset, 0, (cuda_device device)) \
+	X(cuDevicePrimaryCtxReset, 7000, (cuda_device device)) \
 	X(cuDevicePrimaryCtxReset_v2, 11000, (cuda_device device)) \
 	X(cuDeviceTotalMem_v2, 3020, (size_t *out_bytes, cuda_device device)) \
 	X(cuGetProcAddress, 11030, \
@@ -219,7 +219,7 @@ struct shim_pool_props {
 	  (void *out, cuda_pointer_attribute attribute, cuda_ptr ptr)) \
 	X(cuPointerGetAttributes, 7000, \
 	  (unsigned int n, cuda_pointer_attribute *attributes, void **out, cuda_ptr ptr)) \
-	X(cuStreamBeginCapture, 0, (cuda_stream stream)) \
+	X(cuStreamBeginCapture, 10000, (cuda_stream stream)) \
 	X(cuStreamBeginCaptureToCig, 13010, (cuda_stream stream, void *params)) \
 	X(cuStreamBeginCaptureToCig_ptsz, 13010, (cuda_stream stream, void *params)) \
 	X(cuStreamBeginCaptureToGraph, 12030, \
@@ -228,14 +228,14 @@ struct shim_pool_props {
 	X(cuStreamBeginCaptureToGraph_ptsz, 12030, \
 	  (cuda_stream stream, void *graph, const void *dependencies, const void *edges, \
 	   size_t n, int mode)) \
-	X(cuStreamBeginCapture_ptsz, 0, (cuda_stream stream)) \
+	X(cuStreamBeginCapture_ptsz, 10000, (cuda_stream stream)) \
 	X(cuStreamBeginCapture_v2, 10010, (cuda_stream stream, int mode)) \
 	X(cuStreamBeginCapture_v2_ptsz, 10010, (cuda_stream stream, int mode)) \
 	X(cuStreamBeginRecaptureToGraph, 13030, \
 	  (cuda_stream stream, int mode, void *graph, void *callback, void *data)) \
 	X(cuStreamBeginRecaptureToGraph_ptsz, 13030, \
 	  (cuda_stream stream, int mode, void *graph, void *callback, void *data)) \
-	X(cuStreamDestroy, 0, (cuda_stream stream)) \
+	X(cuStreamDestroy, 2000, (cuda_stream stream)) \
 	X(cuStreamDestroy_v2, 4000, (cuda_stream stream)) \
 	X(cuStreamEndCapture, 10000, (cuda_stream stream, void **out_graph)) \
 	X(cuStreamEndCaptureToCig, 13010, (cuda_stream stream)) \

@@ -9,7 +9,7 @@
  * the forms of earlier versions), and four names that no header has. A name that the real library lacks answers
  * CUDA_ERROR_NOT_FOUND. The debugger's names (cudbg...) are left out: a debugger means the real library.
  *
- * tests/support/check_cuda_names.py compares both lists with every installed <cuda.h>.
+ * tests/unit/test_cudashim_names.py compares both lists with every <cuda.h> that it finds.
  */
 #ifndef VRAM_LIBCLIENT_CUDASHIM_NAMES_H
 #define VRAM_LIBCLIENT_CUDASHIM_NAMES_H
