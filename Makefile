@@ -11,6 +11,7 @@
 #   libclient/*.c              build/libvram.so.0 and build/libvram.a
 #   libclient/preload/*.c      build/libvram-preload.so
 #   libclient/cudashim/*.c     build/cuda/libcuda.so.1
+#   libclient/pytorch/*.c      build/libvram-torch.so
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
 #   tests/{unit,conformance,integration,cuda,kmod}/test_X.c
@@ -126,6 +127,7 @@ DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_SRC := $(wildcard libclient/*.c)
 PRELOAD_SRC := $(wildcard libclient/preload/*.c)
 CUDASHIM_SRC := $(wildcard libclient/cudashim/*.c)
+TORCH_SRC := $(wildcard libclient/pytorch/*.c)
 EXAMPLE_SRC := $(wildcard libclient/examples/*.c)
 TOOLS := $(sort $(foreach f,$(wildcard tools/*/*.c),$(word 2,$(subst /, ,$(f)))))
 
@@ -137,6 +139,7 @@ DAEMON := $(if $(wildcard daemon/main.c),$(B)/vramd)
 LIBS := $(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION) $(B)/libvram.so $(B)/libvram.a)
 PRELOAD := $(if $(PRELOAD_SRC),$(B)/libvram-preload.so)
 CUDASHIM := $(if $(CUDASHIM_SRC),$(B)/cuda/libcuda.so.1 $(B)/cuda/libcuda.so)
+TORCH := $(if $(TORCH_SRC),$(B)/libvram-torch.so)
 EXAMPLES := $(patsubst libclient/examples/%.c,$(B)/examples/%,$(EXAMPLE_SRC))
 TOOL_BINS := $(addprefix $(B)/,$(TOOLS))
 STATIC := $(if $(CLIENT_SRC),$(B)/libvram.a)
@@ -160,10 +163,10 @@ HAVE_CLANG := $(shell command -v $(CLANG) 2>/dev/null)
 .PHONY: all objects tests fuzz benches deps deps-kasan check check-asan check-tsan check-ubsan \
 	check-style bench demo install uninstall clean distclean help format complete
 
-all: $(DAEMON) $(LIBS) $(PRELOAD) $(CUDASHIM) $(EXAMPLES) $(TOOL_BINS)
+all: $(DAEMON) $(LIBS) $(PRELOAD) $(TORCH) $(CUDASHIM) $(EXAMPLES) $(TOOL_BINS)
 
 # Every source on its own, whether something links it already or not.
-objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PRELOAD_SRC) $(CUDASHIM_SRC) \
+objects: $(call obj,$(COMMON_SRC) $(LEDGER_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(PRELOAD_SRC) $(CUDASHIM_SRC) $(TORCH_SRC) \
 	$(EXAMPLE_SRC) $(wildcard tools/*/*.c) $(filter-out tests/fuzz/%,$(TEST_SRC)) \
 	$(wildcard tests/support/*.c))
 
@@ -421,6 +424,12 @@ $(B)/cuda/libcuda.so.1: $(call plain,$(CUDASHIM_SRC) $(CLIENT_SRC)) $(PLAIN_COMM
 $(B)/cuda/libcuda.so: $(B)/cuda/libcuda.so.1
 	$(Q)ln -sfn $(<F) $@
 
+$(B)/libvram-torch.so: $(call plain,$(TORCH_SRC) $(CLIENT_SRC)) $(PLAIN_COMMON) libclient/pytorch/torch.map $(B)/.link
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -shared -Wl,-soname,$(@F) \
+		-Wl,--no-undefined -Wl,--exclude-libs,ALL \
+		-Wl,--version-script=libclient/pytorch/torch.map $(CLIENT_LIBS)
+
 # ---- programs ----------------------------------------------------------------
 
 $(B)/vramd: $(call obj,$(DAEMON_SRC) $(LEDGER_SRC)) $(COMMON) $(B)/.link
@@ -462,6 +471,7 @@ INSTALLED = \
 	$(if $(CLIENT_SRC),$(B)/libvram.so.$(SOVERSION):$(libdir)/libvram.so.$(SOVERSION):755 \
 		$(B)/libvram.a:$(libdir)/libvram.a:644) \
 	$(foreach f,$(PRELOAD),$(f):$(libdir)/vram/libvram-preload.so:755) \
+	$(foreach f,$(TORCH),$(f):$(libdir)/vram/libvram-torch.so:755) \
 	$(foreach f,$(filter %.1,$(CUDASHIM)),$(f):$(libdir)/vram/cuda/libcuda.so.1:755) \
 	$(foreach f,$(wildcard libclient/vram.h libclient/vram_cuda.h),$(f):$(includedir)/$(notdir $(f)):644) \
 	kmod/uapi/vram.h:$(includedir)/linux/vram.h:644 \

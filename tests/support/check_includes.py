@@ -20,7 +20,7 @@ PARTS = [
     (r"kmod/", r"kmod/"),
     (r"common/proto\.h", r"(?!)"),
     (r"common/", r"common/"),
-    (r"libclient/examples/", r"libclient/vram(_cuda)?\.h"),
+    (r"libclient/(examples|pytorch)/", r"libclient/vram(_cuda)?\.h"),
     (r"libclient/preload/", r"libclient/(?!examples/)|common/"),
     (r"libclient/(client|table_kmod)\.c", r"libclient/|common/|kmod/uapi/"),
     (r"libclient/", r"libclient/(?!examples/|preload/)|common/"),
