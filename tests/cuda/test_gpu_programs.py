@@ -9,8 +9,10 @@ fails or hangs says so and takes no other along, and that no figure is printed, 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,7 +27,7 @@ NOT_SUPPORTED, INVALID_VALUE = 801, 1
 
 
 def run(card, command, timeout=240, **more):
-    env = dict(os.environ, BENCH_DIR=os.environ.get("TEST_TMP", "/var/tmp"), **more)
+    env = dict(os.environ, **more)
     for name in ("GPU_STANDIN", "GPU_VRAM", "GPU_WHOLE"):
         if name not in more:
             env.pop(name, None)
@@ -35,7 +37,11 @@ def run(card, command, timeout=240, **more):
 
 class Programs(unittest.TestCase):
     def setUp(self):
-        self.card = standin.Card(512 * MIB, linger_ns=30_000_000)
+        # Of other users, too, which a test's own folder is not.
+        self.folder = tempfile.mkdtemp(prefix="vram-gpu-", dir="/var/tmp")
+        os.chmod(self.folder, 0o755)
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.card = standin.Card(512 * MIB, folder=self.folder, linger_ns=30_000_000)
         self.addCleanup(self.card.close)
 
     def ask(self, *options, names=()):
@@ -132,12 +138,13 @@ class Programs(unittest.TestCase):
         self.assertIn("no NVIDIA device", done.stdout)
 
     def test_models_are_walked(self):
-        done = run(self.card, [os.path.join(HERE, "..", "gpu", "walk.py")], GPU_STANDIN="1", GPU_VRAM="64")
+        done = run(self.card, [os.path.join(HERE, "..", "gpu", "walk.py")], GPU_STANDIN="1", GPU_VRAM="64",
+                   BENCH_DIR=self.folder)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertEqual(done.stdout.count("wrong=0"), 6 if os.geteuid() == 0 else 3)
+        self.assertEqual(done.stdout.count("wrong=0"), 3 if "not tried" in done.stdout else 6)
 
     def test_the_benchmark_prints_no_figure_here(self):
-        done = run(self.card, [os.path.join(HERE, "..", "bench", "gpu.py")], GPU_STANDIN="1")
+        done = run(self.card, [os.path.join(HERE, "..", "bench", "gpu.py")], GPU_STANDIN="1", BENCH_DIR=self.folder)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(done.stdout, "")
         for figure in ("swap_in", "swap_out", "both_directions", "switch", "acquire_release", "overhead",

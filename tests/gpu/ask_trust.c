@@ -86,6 +86,7 @@ static void try_kernel(struct card *card, cuda_ptr at, size_t bytes)
 static void import(struct ask *ask, int sock)
 {
 	bool write = importer == OPENS_FOR_WRITING;
+	char reason[CUDA_DRIVER_REASON_SIZE];
 	cuda_mem mem = 0;
 	struct card card;
 	cuda_result r;
@@ -98,7 +99,14 @@ static void import(struct ask *ask, int sock)
 		answer_missing(ask, "the import", "becoming another user needs root");
 		return;
 	}
-	card_open(&card, ask);
+	if (!card_driver(&card, ask, reason, sizeof(reason))) {
+		/* Another user need not see what we see. */
+		if (importer != ANOTHER_USER)
+			answer_failed(ask, "%s", reason);
+		answer_missing(ask, "the import", "%s", reason);
+		return;
+	}
+	card_context(&card);
 	r = card.cu.mem_import(&mem, (void *)(uintptr_t)fd,
 			       CUDA_ABI_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 	if (importer == ANOTHER_USER)

@@ -17,26 +17,37 @@ const char *card_text(struct card *card, cuda_result result)
 	return result == CUDA_ABI_SUCCESS ? "works" : cuda_driver_error_text(&card->cu, result);
 }
 
-void card_open(struct card *card, struct ask *ask)
+bool card_driver(struct card *card, struct ask *ask, char *reason, size_t size)
+{
+	memset(card, 0, sizeof(*card));
+	card->ask = ask;
+	return cuda_driver_open(&card->cu, ask->driver, reason, size) == 0;
+}
+
+void card_context(struct card *card)
 {
 	struct cuda_mem_prop prop = {
 		.type = CUDA_ABI_MEM_ALLOCATION_TYPE_PINNED,
 		.handle_types = CUDA_ABI_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-		.location = { CUDA_ABI_MEM_LOCATION_TYPE_DEVICE, ask->ordinal },
+		.location = { CUDA_ABI_MEM_LOCATION_TYPE_DEVICE, card->ask->ordinal },
 	};
-	char reason[CUDA_DRIVER_REASON_SIZE];
 
-	memset(card, 0, sizeof(*card));
-	card->ask = ask;
-	if (cuda_driver_open(&card->cu, ask->driver, reason, sizeof(reason)) < 0)
-		answer_failed(ask, "%s", reason);
-	MUST(card, device_get, &card->device, ask->ordinal);
+	MUST(card, device_get, &card->device, card->ask->ordinal);
 	MUST(card, primary_ctx_retain, &card->context, card->device);
 	MUST(card, ctx_set_current, card->context);
 	MUST(card, mem_get_allocation_granularity, &card->granularity, &prop,
 	     CUDA_ABI_MEM_ALLOC_GRANULARITY_MINIMUM);
 	MUST(card, device_get_attribute, &card->n_processors,
 	     CUDA_ABI_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, card->device);
+}
+
+void card_open(struct card *card, struct ask *ask)
+{
+	char reason[CUDA_DRIVER_REASON_SIZE];
+
+	if (!card_driver(card, ask, reason, sizeof(reason)))
+		answer_failed(ask, "%s", reason);
+	card_context(card);
 }
 
 void card_close(struct card *card)

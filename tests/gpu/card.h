@@ -40,6 +40,9 @@ struct card {
 
 /* Loads the driver, makes the device's primary context current. */
 void card_open(struct card *card, struct ask *ask);
+/* Its two halves, where the first may fail. */
+bool card_driver(struct card *card, struct ask *ask, char *reason, size_t size);
+void card_context(struct card *card);
 void card_close(struct card *card);
 
 void card_must(struct card *card, const char *call, cuda_result result);

@@ -33,14 +33,16 @@ def generate(folder, quick):
 
 
 def start(daemon, model, uid=None):
-    def become():
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
-
+    other = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
     return subprocess.Popen([gpulib.path("examples", "cuda_walk"), "-s", daemon.socket, "-p", "3", model],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            preexec_fn=become if uid else None)
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **other)
+
+
+def reaches(path):
+    """Whether SOMEBODY can open the file."""
+    done = subprocess.run(["head", "-c", "1", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          user=SOMEBODY, group=SOMEBODY, extra_groups=[], check=False)
+    return done.returncode == 0
 
 
 def finish(what, walks, more_than=0):
@@ -68,6 +70,9 @@ def main():
             daemon.check()
         if os.geteuid() != 0:
             print("two users: not tried, that needs root")
+            return
+        if not reaches(gpulib.path("examples", "cuda_walk")) or not reaches(models[0]):
+            print("two users: not tried, no other user reaches this folder")
             return
         with gpulib.Daemon(budget, everybody=True) as daemon:
             finish("two users, one file", [start(daemon, models[0]), start(daemon, models[0], SOMEBODY)])
