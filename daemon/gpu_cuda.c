@@ -62,7 +62,7 @@ void cuda_lose(struct cuda_device *dev, const char *reason)
 		return;
 	dev->lost = true;
 	snprintf(dev->lost_reason, sizeof(dev->lost_reason), "%s", reason);
-	if (!loop_op_armed(&dev->lost_op))
+	if (!dev->closing && !loop_op_armed(&dev->lost_op))
 		loop_defer(dev->loop, &dev->lost_op);
 }
 
@@ -132,20 +132,27 @@ static int try_memory(struct cuda_device *dev)
 	return r;
 }
 
+/* A context that cannot be released now is released before the next one is asked for: else that would be the same one. */
+static void context_release(struct cuda_device *dev)
+{
+	for (int i = 0; i < 2 && dev->is_retained; i++)
+		dev->is_retained = dev->cuda.primary_ctx_release(dev->ordinal_device) !=
+				   CUDA_ABI_SUCCESS;
+	dev->context = NULL;
+}
+
+/* Memory is no part of a context, but a dead one may be in the way of giving it back. */
 static void context_end(struct cuda_device *dev)
 {
-	bool lost = dev->lost;
-
 	cuda_copy_stop_lanes(dev);
-	cuda_memory_retry(dev);
-	/* What the driver has not taken even now goes with the context. */
-	dev->lost = true;
-	cuda_memory_retry(dev);
-	dev->lost = lost;
+	if (cuda_memory_retry(dev) && !dev->lost)
+		cuda_spaces_free(dev);
+	context_release(dev);
+	/* The watch goes on with what the driver does not take now either. */
+	if (!cuda_memory_retry(dev) && !dev->closing)
+		return;
+	cuda_memory_abandon(dev);
 	cuda_spaces_free(dev);
-	if (dev->context)
-		dev->cuda.primary_ctx_release(dev->ordinal_device);
-	dev->context = NULL;
 }
 
 static int context_begin(struct cuda_device *dev, char *reason, size_t size)
@@ -153,6 +160,11 @@ static int context_begin(struct cuda_device *dev, char *reason, size_t size)
 	cuda_result result;
 	int r;
 
+	context_release(dev);
+	if (dev->is_retained) {
+		snprintf(reason, size, "%s: the dead context cannot be released", dev->title);
+		return -ENODEV;
+	}
 	result = dev->cuda.primary_ctx_retain(&dev->context, dev->ordinal_device);
 	if (result != CUDA_ABI_SUCCESS) {
 		dev->context = NULL;
@@ -160,6 +172,7 @@ static int context_begin(struct cuda_device *dev, char *reason, size_t size)
 			 cuda_driver_error_text(&dev->cuda, result));
 		return cuda_errno(result);
 	}
+	dev->is_retained = true;
 	result = dev->cuda.ctx_set_current(dev->context);
 	if (result != CUDA_ABI_SUCCESS) {
 		snprintf(reason, size, "%s: cuCtxSetCurrent: %s", dev->title,
@@ -426,6 +439,7 @@ static struct gpu *cuda_free(struct gpu *gpu)
 {
 	struct cuda_device *dev = cuda_device_of(gpu);
 
+	dev->closing = true;
 	loop_cancel(dev->loop, &dev->work);
 	loop_cancel(dev->loop, &dev->watch);
 	loop_cancel(dev->loop, &dev->reaper);

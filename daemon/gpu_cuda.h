@@ -106,6 +106,7 @@ struct cuda_device {
 	struct cuda_mem_prop prop;
 	struct cuda_mem_access access;
 	cuda_context context; /* NULL: not started */
+	bool is_retained;     /* the primary context, by us */
 	char title[80];	      /* "NVIDIA ... (GPU-...)", for the log */
 	uint64_t reclaim_timeout_ns;
 	uint64_t total_bytes;
@@ -142,6 +143,7 @@ struct cuda_device {
 
 	bool lost;
 	bool told_lost;
+	bool closing;	   /* nobody is told anything any more */
 	uint64_t tried_ns; /* when we last tried to begin anew */
 	char lost_reason[160];
 	char last_error[160];
@@ -177,6 +179,8 @@ int cuda_memory_new(struct cuda_device *dev, uid_t uid, uint64_t bytes, void *ob
 void cuda_memory_free(struct cuda_device *dev, struct cuda_memory *memory);
 /* Those that the driver did not take back. Return: true if none is left. */
 bool cuda_memory_retry(struct cuda_device *dev);
+/* They are given up. */
+void cuda_memory_abandon(struct cuda_device *dev);
 /* A descriptor of it, the caller's. Return: 0 or -errno. */
 int cuda_memory_export(struct cuda_device *dev, struct cuda_memory *memory, int *out_fd);
 /* All addresses go. */

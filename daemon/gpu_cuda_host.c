@@ -107,7 +107,8 @@ void cuda_host_touch(struct gpu *gpu, void *addr, uint64_t bytes)
 	at = dev->host.addr + piece * dev->host.unit_bytes;
 	result = dev->cuda.mem_host_register(at, piece_len(dev, piece),
 					     CUDA_ABI_MEMHOSTREGISTER_PORTABLE);
-	if (result == CUDA_ABI_SUCCESS) {
+	/* Already: in a context before this one, which could not be asked to forget it. */
+	if (result == CUDA_ABI_SUCCESS || result == CUDA_ABI_ERROR_HOST_MEMORY_ALREADY_REGISTERED) {
 		dev->host.registered[piece] = PIECE_REGISTERED;
 		return;
 	}
@@ -129,7 +130,7 @@ void cuda_host_unmap(struct gpu *gpu, void *addr, uint64_t bytes)
 	(void)bytes;
 	if (!addr || addr != dev->host.addr)
 		return;
-	if (dev->host.unit_bytes && !dev->lost)
+	if (dev->host.unit_bytes)
 		for (uint64_t i = 0; i * dev->host.unit_bytes < dev->host.bytes; i++)
 			if (dev->host.registered[i] == PIECE_REGISTERED)
 				dev->cuda.mem_host_unregister(dev->host.addr +

@@ -102,7 +102,7 @@ void cuda_spaces_free(struct cuda_device *dev)
 
 	for (; space; space = next) {
 		next = space->next;
-		for (uint32_t i = 0; i < space->n_regions && !dev->lost; i++) {
+		for (uint32_t i = 0; i < space->n_regions; i++) {
 			result = dev->cuda.mem_address_free(space->regions[i],
 							    space->stride * SLOTS_OF_REGION);
 			if (result != CUDA_ABI_SUCCESS)
@@ -115,7 +115,7 @@ void cuda_spaces_free(struct cuda_device *dev)
 	dev->spaces = NULL;
 }
 
-/* Gives back what the driver takes. Return: true if that is everything. */
+/* Gives back what the driver takes; of a lost device it may take it, too. Return: true if that is everything. */
 static bool give_back(struct cuda_device *dev, struct cuda_memory *memory)
 {
 	cuda_result result;
@@ -123,22 +123,21 @@ static bool give_back(struct cuda_device *dev, struct cuda_memory *memory)
 	if (memory->fd >= 0)
 		close(memory->fd);
 	memory->fd = -1;
-	if (memory->is_mapped && !dev->lost) {
+	if (memory->is_mapped) {
 		result = dev->cuda.mem_unmap(memory->at, memory->phys.bytes);
 		if (result != CUDA_ABI_SUCCESS)
 			cuda_failed(dev, result, "cuMemUnmap");
 		else
 			memory->is_mapped = false;
 	}
-	if (memory->has_mem && !dev->lost) {
+	if (memory->has_mem) {
 		result = dev->cuda.mem_release(memory->mem);
 		if (result != CUDA_ABI_SUCCESS)
 			cuda_failed(dev, result, "cuMemRelease");
 		else
 			memory->has_mem = false;
 	}
-	/* With the context everything goes by itself. */
-	if (!dev->lost && (memory->is_mapped || memory->has_mem))
+	if (memory->is_mapped || memory->has_mem)
 		return false;
 	if (memory->space)
 		slot_put(memory);
@@ -164,6 +163,21 @@ bool cuda_memory_retry(struct cuda_device *dev)
 		give_back_or_keep(dev, memory);
 	}
 	return list_is_empty(&dev->stuck);
+}
+
+void cuda_memory_abandon(struct cuda_device *dev)
+{
+	struct cuda_memory *memory, *tmp;
+	uint64_t bytes = 0;
+
+	list_for_each_safe(memory, tmp, &dev->stuck, node) {
+		bytes += memory->phys.bytes;
+		list_del(&memory->node);
+		free(memory);
+	}
+	if (bytes)
+		log_warn("%s: the driver keeps %llu MiB of ours until this process ends",
+			 dev->gpu.name, (unsigned long long)(bytes >> 20));
 }
 
 int cuda_memory_new(struct cuda_device *dev, uid_t uid, uint64_t bytes, void *object,
