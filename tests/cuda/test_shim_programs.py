@@ -119,6 +119,22 @@ def the_limit(program):
     program.ask("free 1")
 
 
+def own_limit(world):
+    """A limit of the tenant's own is what it is told, and what it can have."""
+    world.vramctl("limit", "set", f"user:{os.geteuid()}", "vram.max=100M")
+    program = world.program("LOOKUP")
+    same(program.numbers("info 0"), [100 * MIB, 100 * MIB], "the tenant's limit")
+    same(program.numbers("total 0"), [100 * MIB], "so says the device")
+    program.alloc(0, 64 * MIB)
+    same(program.numbers("info 0"), [36 * MIB, 100 * MIB], "with 64M")
+    same(program.refusal(f"alloc 1 {40 * MIB}"), sw.OUT_OF_MEMORY, "beyond the limit")
+    program.alloc(1, 36 * MIB)
+    program.ask("put 0 1")
+    program.ask("put 1 2")
+    same(program.ask("check 0 1") + program.ask("check 1 2"), ["same", "same"], "all of it")
+    same(program.end(), 0, "its exit status")
+
+
 def passed_through(program):
     same(program.numbers("table 0"), [16], "the export table")
     status = program.ask("fork 0")
@@ -150,6 +166,7 @@ def main():
         program.ask("put 0 1")
         same(program.ask("check 0 1"), ["same"], "all of the card")
         program.end()
+        own_limit(world)
 
 
 main()

@@ -150,6 +150,9 @@ class World:
         with open(self.log_path, encoding="utf-8") as log:
             return log.read()
 
+    def vramctl(self, *words):
+        subprocess.run([os.path.join(self.build, "vramctl"), "--socket", self.socket, *words], check=True, env=self.env)
+
     def program(self, way="LINKED", options=(), own_context=False, env=None):
         argv = [os.path.join(self.build, "vramrun"), "--socket", self.socket, *options, "--",
                 compile_program(way, self.folder)] + (["own"] if own_context else [])
