@@ -119,6 +119,21 @@ def the_limit(program):
     program.ask("free 1")
 
 
+def reset(program):
+    """As cudaDeviceReset: all is gone, and all can be had anew."""
+    before = program.numbers("info 0")
+    program.alloc(0, 100 * MIB)
+    program.alloc(1, 100 * MIB)
+    program.ask("put 0 5")
+    program.ask("reset")
+    assert program.refusal("range 0 0") != sw.SUCCESS, "an allocation outlived its context"
+    same(program.numbers("info 0"), before, "after a reset")
+    program.alloc(0, 200 * MIB)
+    program.ask("put 0 6")
+    same(program.ask("check 0 6"), ["same"], "after a reset")
+    program.ask("reset")
+
+
 def own_limit(world):
     """A limit of the tenant's own is what it is told, and what it can have."""
     world.vramctl("limit", "set", f"user:{os.geteuid()}", "vram.max=100M")
@@ -153,6 +168,7 @@ def main():
                 if not own:
                     tells_the_truth(program)
                     the_limit(program)
+                    reset(program)
                 else:
                     # What a context held goes with it.
                     program.alloc(0, 100 * MIB)

@@ -41,6 +41,7 @@ typedef struct function_of_driver *cu_function;
 	X(cuCtxSetCurrent, 4000, cuCtxSetCurrent, (cuda_context))                                  \
 	X(cuCtxSynchronize, 2000, cuCtxSynchronize, (void))                                        \
 	X(cuDevicePrimaryCtxRetain, 7000, cuDevicePrimaryCtxRetain, (cuda_context *, cuda_device)) \
+	X(cuDevicePrimaryCtxReset, 11000, cuDevicePrimaryCtxReset_v2, (cuda_device))               \
 	X(cuMemGetInfo, 3020, cuMemGetInfo_v2, (size_t *, size_t *))                               \
 	X(cuMemAlloc, 3020, cuMemAlloc_v2, (cuda_ptr *, size_t))                                   \
 	X(cuMemAllocPitch, 3020, cuMemAllocPitch_v2,                                               \
@@ -132,6 +133,7 @@ static struct {
 static cuda_stream stream;
 static cuda_device device;
 static cuda_context context;
+static bool own_context;
 static cu_function fill, sum, spin;
 
 static void pattern(uint64_t *to, size_t n, uint64_t seed, uint64_t from)
@@ -340,6 +342,29 @@ static void run_fork(void)
 		answer(0, " %d", WEXITSTATUS(status));
 }
 
+/* The context as the runtime has it, or as programs of old; a stream, the kernels. */
+static cuda_result use_device(void)
+{
+	cu_module module;
+	cuda_result r;
+
+	if (own_context)
+		r = cuCtxCreate(&context, 0, device);
+	else
+		r = cuDevicePrimaryCtxRetain(&context, device);
+	if (!r)
+		r = cuCtxSetCurrent(context);
+	if (!r)
+		r = cuStreamCreate(&stream, 1);
+	if (!r)
+		r = cuModuleLoadData(&module, STANDIN_MODULE);
+	if (!r)
+		r = cuModuleGetFunction(&fill, module, "fill");
+	if (!r)
+		r = cuModuleGetFunction(&sum, module, "sum");
+	return r ? r : cuModuleGetFunction(&spin, module, "spin");
+}
+
 static void command(const char *word, unsigned int slot, uint64_t number, const char *how)
 {
 	struct cuda_uuid table_id;
@@ -408,6 +433,10 @@ static void command(const char *word, unsigned int slot, uint64_t number, const 
 		answer(r, " %zu", r ? 0 : (size_t)((void *const *)table)[0]);
 	} else if (!strcmp(word, "fork")) {
 		run_fork();
+	} else if (!strcmp(word, "reset")) {
+		/* As cudaDeviceReset, and everything made anew. */
+		r = cuDevicePrimaryCtxReset(device);
+		answer(r ? r : use_device(), " ");
 	} else if (!strcmp(word, "destroy")) {
 		answer(cuCtxDestroy(context), " ");
 	} else {
@@ -419,26 +448,15 @@ static void command(const char *word, unsigned int slot, uint64_t number, const 
 int main(int argc, char **argv)
 {
 	char line[256], word[32], how[32];
-	cu_module module;
 
 	find_all();
 	if (cuInit(0))
 		die("cuInit");
 	if (cuDeviceGet(&device, 0))
 		die("cuDeviceGet");
-	/* As the runtime does, or as programs of old. */
-	if (argc > 1 && !strcmp(argv[1], "own")) {
-		if (cuCtxCreate(&context, 0, device))
-			die("cuCtxCreate");
-	} else if (cuDevicePrimaryCtxRetain(&context, device) || cuCtxSetCurrent(context)) {
-		die("cuDevicePrimaryCtxRetain");
-	}
-	if (cuStreamCreate(&stream, 1))
-		die("cuStreamCreate");
-	if (cuModuleLoadData(&module, STANDIN_MODULE) ||
-	    cuModuleGetFunction(&fill, module, "fill") ||
-	    cuModuleGetFunction(&sum, module, "sum") || cuModuleGetFunction(&spin, module, "spin"))
-		die("the kernels");
+	own_context = argc > 1 && !strcmp(argv[1], "own");
+	if (use_device())
+		die("use_device");
 	printf("ready %d\n", (int)getpid());
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
