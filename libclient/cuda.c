@@ -6,6 +6,7 @@
 #define _GNU_SOURCE 1
 #include "libclient/cuda.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@ _Static_assert(sizeof(((struct vram_cuda_device *)0)->uuid) == sizeof(struct cud
 /* How often the watch looks at what the device has still to do, and at orphans. */
 #define PENDING_MS 1
 #define SWEEP_MS   100
+/* CU_STREAM_CAPTURE_MODE_RELAXED */
+#define CAPTURE_MODE_RELAXED 2
 
 int cuda_fail(struct cuda_client *cuda, cuda_result result, const char *what)
 {
@@ -34,21 +37,38 @@ int cuda_fail(struct cuda_client *cuda, cuda_result result, const char *what)
 	return client_fail(r, "%s: %s", what, cuda_driver_error_text(&cuda->driver, result));
 }
 
-int cuda_enter(struct cuda_client *cuda)
+int cuda_enter(struct cuda_client *cuda, struct cuda_scope *out_scope)
 {
 	cuda_result result = cuda->driver.ctx_push_current(cuda->context);
 
-	if (result == CUDA_ABI_SUCCESS)
-		return 0;
-	cuda_fail(cuda, result, "the context of the attachment cannot be made current");
-	return -EIO;
+	if (result != CUDA_ABI_SUCCESS) {
+		cuda_fail(cuda, result, "the context of the attachment cannot be made current");
+		return -EIO;
+	}
+	out_scope->capture_mode = CAPTURE_MODE_RELAXED;
+	out_scope->relaxed = cuda->exchange_capture_mode &&
+			     cuda->exchange_capture_mode(&out_scope->capture_mode) ==
+				     CUDA_ABI_SUCCESS;
+	return 0;
 }
 
-void cuda_leave(struct cuda_client *cuda)
+void cuda_leave(struct cuda_client *cuda, struct cuda_scope *scope)
 {
 	cuda_context was;
 
+	if (scope->relaxed)
+		cuda->exchange_capture_mode(&scope->capture_mode);
 	cuda->driver.ctx_pop_current(&was);
+}
+
+/* It has one form only, so that no version has to be asked for; a driver without it has no captures. */
+static void find_capture_mode(struct cuda_client *cuda)
+{
+	void *pfn = cuda->driver.library ?
+			    dlsym(cuda->driver.library, "cuThreadExchangeStreamCaptureMode") :
+			    NULL;
+
+	memcpy(&cuda->exchange_capture_mode, &pfn, sizeof(pfn));
 }
 
 int cuda_check_world(struct vram_client *client)
@@ -116,6 +136,7 @@ static void uuid_text(const uint8_t *uuid, char *out, size_t size)
 static int take_context(struct cuda_client *cuda, const struct vram_msg_device_reply *device)
 {
 	char theirs[48], ours[48];
+	cuda_context was;
 	struct cuda_uuid uuid;
 	cuda_result result;
 
@@ -123,7 +144,7 @@ static int take_context(struct cuda_client *cuda, const struct vram_msg_device_r
 	if (result != CUDA_ABI_SUCCESS)
 		return cuda_fail(cuda, result, "the context cannot be used");
 	result = cuda->driver.ctx_get_device(&cuda->device);
-	cuda_leave(cuda);
+	cuda->driver.ctx_pop_current(&was);
 	if (result == CUDA_ABI_SUCCESS)
 		result = cuda->driver.device_get_uuid(&uuid, cuda->device);
 	if (result != CUDA_ABI_SUCCESS)
@@ -266,6 +287,8 @@ static int attach(struct vram_client *client, const struct cuda_driver *driver,
 		cuda->driver = *driver;
 	else
 		r = open_driver(&cuda->driver);
+	if (r == 0)
+		find_capture_mode(cuda);
 	if (r == 0 && !context && !driver &&
 	    cuda->driver.ctx_get_current(&context) != CUDA_ABI_SUCCESS)
 		context = NULL;

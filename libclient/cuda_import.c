@@ -90,6 +90,8 @@ int cuda_import_fetch(struct cuda_client *cuda, const uint64_t *ids, uint32_t n)
 	struct answer answer = { .client = cuda->client };
 	struct vram_msg_chunks_reply reply;
 	int fds[VRAM_CHUNKS_PER_MSG];
+	struct cuda_scope scope;
+	bool entered;
 	const struct request request = {
 		.type = VRAM_MSG_CHUNKS,
 		.body = &body,
@@ -109,6 +111,8 @@ int cuda_import_fetch(struct cuda_client *cuda, const uint64_t *ids, uint32_t n)
 		return client_fail(-EAGAIN, "vramd has moved the layer");
 	if (r < 0)
 		return r == -ENOTCONN || r == -ENOMEM ? r : -EIO;
+	r = cuda_enter(cuda, &scope);
+	entered = r == 0;
 	for (uint32_t i = 0; i < n; i++) {
 		if (r < 0) {
 			close(fds[i]);
@@ -120,6 +124,8 @@ int cuda_import_fetch(struct cuda_client *cuda, const uint64_t *ids, uint32_t n)
 		if (r < 0)
 			answer_add(&answer, ids[i]);
 	}
+	if (entered)
+		cuda_leave(cuda, &scope);
 	answer_send(&answer);
 	return r;
 }
@@ -153,10 +159,11 @@ void cuda_imports_orphan(struct cuda_client *cuda)
 
 void cuda_imports_prune(struct cuda_client *cuda)
 {
+	struct cuda_scope scope;
 	struct answer answer = { .client = cuda->client };
 	struct cuda_import *import, *tmp;
 
-	if (cuda_enter(cuda) < 0)
+	if (cuda_enter(cuda, &scope) < 0)
 		return;
 	for (uint32_t i = 0; i <= CUDA_BUCKETS; i++) {
 		struct list_node *head = i < CUDA_BUCKETS ? &cuda->buckets[i] : &cuda->orphans;
@@ -168,7 +175,7 @@ void cuda_imports_prune(struct cuda_client *cuda)
 				answer_add(&answer, id);
 		}
 	}
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 	answer_send(&answer);
 }
 
@@ -207,10 +214,11 @@ static bool let_go(struct cuda_client *cuda, struct cuda_import *import)
 
 void cuda_reclaim_serve(struct cuda_client *cuda)
 {
+	struct cuda_scope scope;
 	struct answer answer = { .client = cuda->client };
 	size_t n = cuda->n_reclaims, kept = 0;
 
-	if (n == 0 || cuda_enter(cuda) < 0)
+	if (n == 0 || cuda_enter(cuda, &scope) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		uint64_t id = cuda->reclaims[i];
@@ -230,18 +238,19 @@ void cuda_reclaim_serve(struct cuda_client *cuda)
 			(cuda->n_reclaims - n) * sizeof(*cuda->reclaims));
 		cuda->n_reclaims -= n - kept;
 	}
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 	answer_send(&answer);
 }
 
 bool cuda_sweep(struct cuda_client *cuda)
 {
+	struct cuda_scope scope;
 	struct cuda_import *import, *tmp;
 
-	if (list_is_empty(&cuda->orphans) || cuda_enter(cuda) < 0)
+	if (list_is_empty(&cuda->orphans) || cuda_enter(cuda, &scope) < 0)
 		return false;
 	list_for_each_safe(import, tmp, &cuda->orphans, node)
 		let_go(cuda, import);
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 	return !list_is_empty(&cuda->orphans);
 }

@@ -214,6 +214,7 @@ static void destroy(struct cuda_object *co, bool forked)
 
 int cuda_object_new(struct object *object, uint64_t *out_addr)
 {
+	struct cuda_scope scope;
 	struct cuda_client *cuda = object->client->cuda;
 	struct cuda_object *co = calloc(1, sizeof(*co));
 	cuda_result result;
@@ -225,10 +226,10 @@ int cuda_object_new(struct object *object, uint64_t *out_addr)
 	co->chunk_bytes = object->chunk_bytes;
 	r = lay_out(co, object, object->mem_fd);
 	if (r == 0)
-		r = cuda_enter(cuda);
+		r = cuda_enter(cuda, &scope);
 	if (r == 0) {
 		result = cuda->driver.mem_address_reserve(&co->base, co->map_bytes, 0, 0, 0);
-		cuda_leave(cuda);
+		cuda_leave(cuda, &scope);
 		if (result != CUDA_ABI_SUCCESS)
 			r = cuda_fail(cuda, result, "no addresses on the card for the object");
 		/* What the driver does not like about the size is nothing that the caller can mend. */
@@ -376,17 +377,18 @@ static int unmap_range(struct cuda_client *cuda, struct cuda_object *co, uint32_
 
 struct cuda_object *cuda_object_free(struct object *object)
 {
+	struct cuda_scope scope;
 	struct cuda_client *cuda = object->client->cuda;
 	struct cuda_object *co = object->cuda;
 	bool clean = false;
 
 	if (!co)
 		return NULL;
-	if (cuda_enter(cuda) == 0) {
+	if (cuda_enter(cuda, &scope) == 0) {
 		clean = unmap_range(cuda, co, 0, co->n_chunks) == 0;
 		if (clean)
 			cuda->driver.mem_address_free(co->base, co->map_bytes);
-		cuda_leave(cuda);
+		cuda_leave(cuda, &scope);
 	}
 	/* In a context that has died the range cannot be given back; our record of it goes all the same. */
 	for (uint32_t c = 0; c < co->n_chunks && !clean; c++)
@@ -438,6 +440,7 @@ static bool any_use(const struct object *object)
 
 int cuda_object_renew(struct object *object, const struct vram_msg_object_reply *reply, int fd)
 {
+	struct cuda_scope scope;
 	struct cuda_client *cuda = object->client->cuda;
 	struct cuda_object *co = object->cuda, *fresh;
 	int r;
@@ -459,10 +462,10 @@ int cuda_object_renew(struct object *object, const struct vram_msg_object_reply 
 	fresh->chunk_bytes = reply->chunk_bytes;
 	r = lay_out(fresh, object, fd);
 	if (r == 0 && reply->chunk_bytes != co->chunk_bytes) {
-		r = cuda_enter(cuda);
+		r = cuda_enter(cuda, &scope);
 		if (r == 0) {
 			r = unmap_range(cuda, co, 0, co->n_chunks);
-			cuda_leave(cuda);
+			cuda_leave(cuda, &scope);
 		}
 	}
 	if (r < 0) {
@@ -613,6 +616,7 @@ static int bind_run(struct cuda_client *cuda, struct cuda_object *co, const stru
 
 int cuda_bind(const struct layer_slot *part)
 {
+	struct cuda_scope scope;
 	struct object *object = part->object;
 	struct cuda_client *cuda = object->client->cuda;
 	struct cuda_object *co = object->cuda;
@@ -629,12 +633,12 @@ int cuda_bind(const struct layer_slot *part)
 		r = fetch_run(cuda, co, &co->runs[cs->first_run + i]);
 	if (r < 0)
 		return r;
-	r = cuda_enter(cuda);
+	r = cuda_enter(cuda, &scope);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < cs->n_runs && r == 0; i++)
 		r = bind_run(cuda, co, &co->runs[cs->first_run + i], &kept);
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 	if (r < 0)
 		return r;
 	co->slots[part->slot].bound = stamp;

@@ -24,11 +24,12 @@
 
 void cuda_table_register(struct cuda_client *cuda, struct table *table)
 {
+	struct cuda_scope scope;
 	cuda_result result;
 	cuda_ptr addr = 0;
 
 	/* Whatever fails here, releases go by events instead. */
-	if (table->cuda || !cuda->mem_ops || cuda_enter(cuda) < 0)
+	if (table->cuda || !cuda->mem_ops || cuda_enter(cuda, &scope) < 0)
 		return;
 	result = cuda->driver.mem_host_register(table->slots, table->bytes,
 						CUDA_ABI_MEMHOSTREGISTER_PORTABLE |
@@ -42,18 +43,19 @@ void cuda_table_register(struct cuda_client *cuda, struct table *table)
 			cuda->driver.mem_host_unregister(table->slots);
 		}
 	}
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 }
 
 void cuda_table_unregister(struct table *table)
 {
+	struct cuda_scope scope;
 	struct cuda_client *cuda = table->cuda;
 
 	if (!cuda)
 		return;
-	if (cuda_enter(cuda) == 0) {
+	if (cuda_enter(cuda, &scope) == 0) {
 		cuda->driver.mem_host_unregister(table->slots);
-		cuda_leave(cuda);
+		cuda_leave(cuda, &scope);
 	}
 	table->cuda = NULL;
 }
@@ -160,6 +162,7 @@ static int release_on(struct cuda_client *cuda, struct vram_layer *layer, cuda_s
 
 int vram_layer_release_on(struct vram_layer *layer, struct CUstream_st *stream)
 {
+	struct cuda_scope scope;
 	struct vram_client *client = layer->client;
 	struct cuda_client *cuda = client->cuda;
 	int r;
@@ -170,7 +173,7 @@ int vram_layer_release_on(struct vram_layer *layer, struct CUstream_st *stream)
 		return r;
 	if (!cuda)
 		return client_fail(-EINVAL, "the client is not attached to a card");
-	r = cuda_enter(cuda);
+	r = cuda_enter(cuda, &scope);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&cuda->release_lock);
@@ -183,7 +186,7 @@ int vram_layer_release_on(struct vram_layer *layer, struct CUstream_st *stream)
 	}
 	r = release_on(cuda, layer, (cuda_stream)stream);
 	pthread_mutex_unlock(&cuda->release_lock);
-	cuda_leave(cuda);
+	cuda_leave(cuda, &scope);
 	/* Out of memory on the card is nothing that a release could mean. */
 	return r == 0 || r == -EINVAL || r == -ENOMEM ? r : -EIO;
 }
@@ -210,13 +213,14 @@ static bool is_over(struct cuda_client *cuda, const struct cuda_pending *p)
 
 bool cuda_pending_poll(struct cuda_client *cuda)
 {
+	struct cuda_scope scope;
 	struct cuda_pending *p, *tmp;
 	bool entered;
 
 	if (atomic_load(&cuda->n_pending) == 0)
 		return false;
 	pthread_mutex_lock(&cuda->poll_lock);
-	entered = cuda_enter(cuda) == 0;
+	entered = cuda_enter(cuda, &scope) == 0;
 	if (!entered)
 		atomic_store(&cuda->dead, true);
 	pthread_mutex_lock(&cuda->release_lock);
@@ -225,7 +229,7 @@ bool cuda_pending_poll(struct cuda_client *cuda)
 			list_move_tail(&p->node, &cuda->finishing);
 	pthread_mutex_unlock(&cuda->release_lock);
 	if (entered)
-		cuda_leave(cuda);
+		cuda_leave(cuda, &scope);
 
 	/* Without the other locks: a release may have to wait for the exchange of a table. */
 	list_for_each(p, &cuda->finishing, node) {
@@ -334,6 +338,7 @@ static bool owes(struct cuda_client *cuda, struct object *object)
 
 void cuda_drain(struct vram_client *client, struct object *object)
 {
+	struct cuda_scope scope;
 	struct cuda_client *cuda = client->cuda;
 	long pause_ns = 10000;
 
@@ -347,13 +352,13 @@ void cuda_drain(struct vram_client *client, struct object *object)
 		client_lock(client);
 		any = owes(cuda, object);
 		/* Work that ended with the context shows in its streams, and only there. */
-		if (any && cuda_enter(cuda) == 0) {
+		if (any && cuda_enter(cuda, &scope) == 0) {
 			cuda_result result = cuda->driver.stream_query(NULL);
 
 			if (result != CUDA_ABI_SUCCESS && result != CUDA_ABI_ERROR_NOT_READY &&
 			    cuda_is_sticky(result))
 				atomic_store(&cuda->dead, true);
-			cuda_leave(cuda);
+			cuda_leave(cuda, &scope);
 		} else if (any) {
 			atomic_store(&cuda->dead, true);
 		}
@@ -379,8 +384,9 @@ void cuda_release_init(struct cuda_client *cuda)
 
 void cuda_release_deinit(struct cuda_client *cuda)
 {
+	struct cuda_scope scope;
 	struct cuda_pending *p, *tmp;
-	bool entered = cuda_enter(cuda) == 0;
+	bool entered = cuda_enter(cuda, &scope) == 0;
 
 	list_for_each_safe(p, tmp, &cuda->spare_events, node) {
 		if (entered)
@@ -388,7 +394,7 @@ void cuda_release_deinit(struct cuda_client *cuda)
 		free(p);
 	}
 	if (entered)
-		cuda_leave(cuda);
+		cuda_leave(cuda, &scope);
 	pthread_mutex_destroy(&cuda->release_lock);
 	pthread_mutex_destroy(&cuda->poll_lock);
 }

@@ -126,8 +126,9 @@ struct cuda_client {
 	struct cuda_hooks hooks;
 	cuda_context context;
 	cuda_device device;
-	bool retained;	   /* the primary context is ours to give back */
-	bool mem_ops;	   /* streams can write 64-bit values */
+	bool retained; /* the primary context is ours to give back */
+	bool mem_ops;  /* streams can write 64-bit values */
+	cuda_result (*exchange_capture_mode)(int *mode); /* or NULL */
 	_Atomic bool dead; /* a call has returned an error that ends the context */
 	uint8_t uuid[16];
 	char pci[16];
@@ -154,9 +155,17 @@ struct cuda_client {
 
 /* ---- cuda.c ---- */
 
-/* Makes the context current; cuda_leave() restores the thread's. Return: 0, -EIO with a text. */
-int cuda_enter(struct cuda_client *cuda);
-void cuda_leave(struct cuda_client *cuda);
+/*
+ * Makes the context current, and has the driver not mind captures: while any thread of the program captures a stream, calls such as
+ * ours would else fail and end the capture, although they have nothing to do with it. cuda_leave() restores what
+ * the thread had. Return: 0, -EIO with a text.
+ */
+struct cuda_scope {
+	bool relaxed;
+	int capture_mode;
+};
+int cuda_enter(struct cuda_client *cuda, struct cuda_scope *out_scope);
+void cuda_leave(struct cuda_client *cuda, struct cuda_scope *scope);
 /* A failed call as an errno of vram.h, with a text. */
 int cuda_fail(struct cuda_client *cuda, cuda_result result, const char *what);
 /* Whether this client can have objects at the daemon that it talks to. Return: 0, -EINVAL with a text. */

@@ -8,6 +8,7 @@
 // timeout: 600
 #define _GNU_SOURCE 1
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -290,6 +291,34 @@ START_TEST(no_event)
 }
 END_TEST
 
+/* A graph would write the same number whenever it is launched. */
+START_TEST(captured_stream)
+{
+	struct vram_layer *layer = vram_model_layer(model, 2);
+	cuda_result (*begin)(cuda_stream stream, int mode);
+	cuda_result (*end)(cuda_stream stream, void **out_graph);
+	void *pfn, *graph = NULL;
+
+	make_streams();
+	pfn = dlsym(cu.library, "cuStreamBeginCapture_v2");
+	ck_assert_ptr_nonnull(pfn);
+	memcpy(&begin, &pfn, sizeof(pfn));
+	pfn = dlsym(cu.library, "cuStreamEndCapture");
+	ck_assert_ptr_nonnull(pfn);
+	memcpy(&end, &pfn, sizeof(pfn));
+	good(vram_layer_acquire(layer, FOREVER));
+	ok(begin(streams[0], 2));
+	ck_assert_int_eq(world_release_on(layer, streams[0]), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(vram_error_text(), "captured"));
+	ck_assert_uint_eq(world_pins(layer), 1);
+	/* The capture has come to no harm, and other streams are free. */
+	good(world_release_on(layer, streams[1]));
+	ok(end(streams[0], &graph));
+	ok(cu.stream_synchronize(streams[1]));
+	EVENTUALLY(world_pins(layer) == 0);
+}
+END_TEST
+
 START_TEST(default_streams)
 {
 	struct vram_layer *layer = vram_model_layer(model, 2);
@@ -322,6 +351,7 @@ int main(void)
 	tc = world_case(suite, "failures");
 	tcase_add_test(tc, refused_keeps_the_pin);
 	tcase_add_test(tc, no_event);
+	tcase_add_test(tc, captured_stream);
 	tcase_add_test(tc, default_streams);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
