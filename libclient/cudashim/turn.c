@@ -24,6 +24,7 @@
 #define SLICE_NS     (SEC / 4)
 #define SLICE_NEW_NS (SEC / 5)
 #define PAUSE_NS     (SEC / 200)
+#define ERRORS_MAX   3
 /* How long a call may stand at a gate that does not get closed: a part of what vramd grants, within these. */
 #define PATIENCE_MIN_NS (SEC / 20)
 #define PATIENCE_MAX_NS (5 * SEC)
@@ -163,10 +164,13 @@ static int take_all(void)
 	return r;
 }
 
-static bool is_final(int r)
+/* n_errors: how often the disk or the driver has failed; once may be chance. */
+static bool is_final(int r, unsigned int *n_errors)
 {
+	if (r == -EIO)
+		return ++*n_errors > ERRORS_MAX;
 	/* The rest may pass: room that outsiders took, a limit that was lowered, a swap file that is full. */
-	return r == -ECONNRESET || r == -EIO || r == -ESTALE || r == -ECHILD || r == -EINVAL;
+	return r == -ECONNRESET || r == -ESTALE || r == -ECHILD || r == -EINVAL;
 }
 
 /* vramd wants what was just tried to get: it has been given back. Return: whether it did. */
@@ -186,6 +190,7 @@ static bool take_wish(void)
 static int come_back(void *arg)
 {
 	uint64_t since = client_now_ns();
+	unsigned int n_errors = 0;
 	int mode = context_relax();
 	bool said = false;
 	int r;
@@ -194,7 +199,7 @@ static int come_back(void *arg)
 	yield();
 	for (;;) {
 		r = take_all();
-		if (r == 0 || is_final(r))
+		if (r == 0 || is_final(r, &n_errors))
 			break;
 		if (take_wish())
 			yield();
