@@ -24,22 +24,26 @@
  * acquired is allowed but slow: the thread stops until the bytes are there; it never sees
  * wrong ones.
  *
+ * Where the daemon manages a card instead of the host's memory, the same functions give addresses on the card, and
+ * nothing stops a kernel that touches too early: vram_cuda.h tells what differs.
+ *
  * ERRORS. Functions return 0 or a negative errno of this closed set; vram_error_text() has a
  * sentence for people.
  *
- *	-EINVAL		an argument is wrong, or the file is no well-formed model
+ *	-EINVAL		an argument is wrong, or the file is no well-formed model; or the daemon manages a
+ *			card, and the client is not attached to it (vram_cuda.h)
  *	-ENOMEM		no memory in this process, or the daemon's budget can never hold it
- *	-ENOENT		no such file, layer or tensor; a part of a split model is missing
+ *	-ENOENT		no such file, layer, tensor or card; a part of a split model is missing
  *	-EACCES		no permission: the file, the socket, /dev/vram, or the kernel's userfaultfd
  *	-EBADF		the descriptor is not open for reading
  *	-EISDIR		the path is a directory
- *	-ENOTSUP	a model format, or a kernel, that lacks what is needed
+ *	-ENOTSUP	a model format, a kernel, a device or a driver that lacks what is needed
  *	-E2BIG		more layers, extents, mappings or objects than a session may have, or more
  *			sessions or slots than the kernel module lets a user have
  *	-ENOSPC		the daemon's swap file, or a quota, is full
  *	-EAGAIN		not resident, and the caller did not want to wait
  *	-ETIMEDOUT	not resident within the time given
- *	-EIO		the disk failed, or the daemon could not
+ *	-EIO		the disk, the daemon, or the driver of a card failed
  *	-ESTALE		the model file has changed since it was opened
  *	-ENOTCONN	there is no daemon to talk to (now); the call may be repeated
  *	-ECONNRESET	this buffer's content was lost when the daemon ended
