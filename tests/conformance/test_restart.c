@@ -47,7 +47,8 @@ START_TEST(restart)
 	walk(model);
 	ck_assert_int_eq(poll(&fd, 1, 0), 0);
 	vramd_signal(&d, SIGKILL);
-	ck_assert_int_eq(poll(&fd, 1, 5000), 1);
+	/* Where there is a watch it may have dealt with it already. */
+	ck_assert(vramd_wants_card() || poll(&fd, 1, 5000) == 1);
 	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
 	ck_assert_int_eq(vram_client_dispatch(client), -ENOTCONN);
 	EVENTUALLY(seen.lost == 1);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -174,17 +175,20 @@ static int arbiter_options(const struct vramd *d, const char **argv)
 	int n = 0;
 
 	if (strcmp(arbiter, "kmod")) {
-		argv[n++] = "--user";
-		if (*arbiter) {
+		if (!d->for_all)
+			argv[n++] = "--user";
+		if (*arbiter || d->for_all) {
 			argv[n++] = "--set";
 			argv[n++] = "arbiter.use=local";
 		}
-		return n;
+		if (!d->for_all)
+			return n;
+	} else {
+		argv[n++] = "--set";
+		argv[n++] = "arbiter.use=module";
 	}
 	/* The machine's daemon, but for its places: the socket's is always given. */
 	snprintf(swap, sizeof(swap), "swap.path=%s", d->dir);
-	argv[n++] = "--set";
-	argv[n++] = "arbiter.use=module";
 	argv[n++] = "--set";
 	argv[n++] = swap;
 	return n;
@@ -213,6 +217,9 @@ void vramd_start(struct vramd *d)
 	vramd_build_path(path, sizeof(path), "vramd");
 	snprintf(log, sizeof(log), "%s/log", d->dir);
 	before = count_starts(log);
+	/* So that others come to the socket. */
+	if (d->for_all && (chmod(base, 0711) || chmod(d->dir, 0711)))
+		ck_abort_msg("%s cannot be opened to others", d->dir);
 	d->pid = fork();
 	ck_assert_int_ge(d->pid, 0);
 	if (d->pid == 0) {

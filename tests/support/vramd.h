@@ -24,6 +24,7 @@ struct vramd {
 	char socket[100];
 	const char *budget;
 	const char *arbiter; /* between starts: instead of VRAM_ARBITER's */
+	bool for_all;	     /* the machine's daemon, which other users reach: needs root */
 	/* "section.key=value", NULL behind the last; between init and start. */
 	const char *settings[16];
 };
