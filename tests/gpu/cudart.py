@@ -54,7 +54,9 @@ def main():
             result(f"{name}, plain", start([program, "256", "1"]))
             with gpulib.Daemon(card.budget(2 << 30)) as daemon:
                 result(f"{name}, under vramrun", start(daemon.vramrun([program, "256", "1"])))
-                daemon.check()
+                peak = sum(d["peak_bytes"] for d in daemon.ask("status")["devices"])
+                if peak < 128 << 20:
+                    gpulib.fail(f"{name}, under vramrun: only {peak >> 20} MiB were vramd's")
             with gpulib.Daemon(384 << 20, {"swap": {"size": "2G"}, "policy": {"turn": "500ms"}}) as daemon:
                 pair = [start(daemon.vramrun([program, "256", "6"])) for _ in range(2)]
                 for i, process in enumerate(pair):

@@ -63,11 +63,19 @@ def main():
         print(f"PyTorch {want['torch']}")
         with gpulib.Daemon(card.budget(8 << 30)) as daemon:
             compare("under vramrun", Run(folder, "under vramrun", daemon.vramrun(base)).result(), want)
+            peak = sum(d["peak_bytes"] for d in daemon.ask("status")["devices"])
+            if peak < mib << 20:
+                gpulib.fail(f"under vramrun: only {peak >> 20} MiB were vramd's")
+        with gpulib.Daemon(card.budget(8 << 30)) as daemon:
             library = gpulib.path("libvram-torch.so")
             if os.path.exists(library):
                 got = Run(folder, "pluggable allocator", base + ["--allocator", library],
                           {"VRAM_SOCKET": daemon.socket}).result()
                 compare("pluggable allocator", got, want)
+                # It was vramd's memory, or nothing was shown.
+                peak = sum(d["peak_bytes"] for d in daemon.ask("status")["devices"])
+                if peak < mib << 20:
+                    gpulib.fail(f"pluggable allocator: only {peak >> 20} MiB were vramd's")
             else:
                 print("pluggable allocator: not tried, libvram-torch.so is not built")
             daemon.check()

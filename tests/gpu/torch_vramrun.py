@@ -9,6 +9,7 @@ depend on everything that it computed, and for how long it computed; its caller 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -16,9 +17,10 @@ import time
 
 
 def allocator(torch, library):
-    """The library as PyTorch's allocator, from now on."""
+    """A pool with PyTorch's caching allocator in front of the library's functions."""
     chosen = torch.cuda.memory.CUDAPluggableAllocator(library, "vram_torch_alloc", "vram_torch_free")
-    torch.cuda.memory.change_current_allocator(chosen)
+    # The pool does not keep it.
+    return torch.cuda.MemPool(chosen.allocator()), chosen
 
 
 def products(torch, device, mib, seconds):
@@ -71,13 +73,15 @@ def main():
     import torch  # late, so that --help works without it
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cuda.matmul.allow_tf32 = False
-    if args.allocator:
-        allocator(torch, args.allocator)
-    sums, rounds, seconds = products(torch, args.device, args.mib, args.seconds)
-    result = {"torch": torch.__version__, "sums": sums, "losses": network(torch, args.device), "rounds": rounds,
-              "seconds": seconds}
+    with contextlib.ExitStack() as stack:
+        if args.allocator:
+            pool, _kept = allocator(torch, args.allocator)
+            stack.enter_context(torch.cuda.use_mem_pool(pool))
+        sums, rounds, seconds = products(torch, args.device, args.mib, args.seconds)
+        losses = network(torch, args.device)
+    result = {"torch": torch.__version__, "sums": sums, "losses": losses, "rounds": rounds, "seconds": seconds}
     if args.device == "cuda":
-        result["peak_mib"] = 0 if args.allocator else torch.cuda.max_memory_reserved() >> 20
+        result["peak_mib"] = torch.cuda.max_memory_reserved() >> 20
         result["free_mib"], result["total_mib"] = (b >> 20 for b in torch.cuda.mem_get_info())
     with open(args.out, "w", encoding="utf-8") as f:
         json.dump(result, f)
