@@ -161,7 +161,7 @@ part()
 # as the questions take: lend_huge_pages, take_huge_pages.
 huge=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 shmem=/sys/kernel/mm/transparent_hugepage/shmem_enabled
-lent_huge= lent_shmem=
+lent_huge='' lent_shmem=''
 lend_huge_pages()
 {
 	if [ -w $huge ]; then
@@ -178,7 +178,7 @@ take_huge_pages()
 {
 	[ -z "$lent_huge" ] || echo "$lent_huge" >$huge
 	[ -z "$lent_shmem" ] || echo "$lent_shmem" >$shmem
-	lent_huge= lent_shmem=
+	lent_huge='' lent_shmem=''
 }
 trap take_huge_pages EXIT
 trap 'exit 130' INT TERM

@@ -8,6 +8,7 @@ Alone, two models at once, and, as root, two users with the same file.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,10 +33,20 @@ def generate(folder, quick):
     return models
 
 
-def start(daemon, model, uid=None):
+def start(daemon, model, uid=None, program=None):
     other = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
-    return subprocess.Popen([gpulib.path("examples", "cuda_walk"), "-s", daemon.socket, "-p", "3", model],
+    return subprocess.Popen([program or gpulib.path("examples", "cuda_walk"), "-s", daemon.socket, "-p", "3", model],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **other)
+
+
+def reachable(folder):
+    """A copy of the program and of the libraries that a bundle has beside it, where other users can read it."""
+    program = os.path.join(folder, "bin", "examples", "cuda_walk")
+    os.makedirs(os.path.dirname(program))
+    shutil.copy(gpulib.path("examples", "cuda_walk"), program)
+    if os.path.isdir(gpulib.path("lib")):
+        shutil.copytree(gpulib.path("lib"), os.path.join(folder, "bin", "lib"))
+    return program
 
 
 def reaches(path):
@@ -71,12 +82,13 @@ def main():
         if os.geteuid() != 0:
             print("two users: not tried, that needs root")
             return
-        if not reaches(gpulib.path("examples", "cuda_walk")) or not reaches(models[0]):
+        program = reachable(folder)
+        if not reaches(program):
             print("two users: not tried, no other user reaches this folder")
             return
         with gpulib.Daemon(budget, everybody=True) as daemon:
-            finish("two users, one file", [start(daemon, models[0]), start(daemon, models[0], SOMEBODY)])
-            finish("the other user after them", [start(daemon, models[1], SOMEBODY)])
+            finish("two users, one file", [start(daemon, models[0]), start(daemon, models[0], SOMEBODY, program)])
+            finish("the other user after them", [start(daemon, models[1], SOMEBODY, program)])
             daemon.check()
 
 
