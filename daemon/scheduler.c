@@ -83,17 +83,22 @@ static void device_budget(void *owner, uint64_t budget_bytes)
 	scheduler_pump(s);
 }
 
-/* Whatever is in the device is lost for its clients too. */
+/* Whatever is in the device is lost for its clients too, and for those who come: no object outlives this. */
 static void device_lost(void *owner, int error, const char *reason)
 {
 	struct scheduler *s = owner;
 	struct scheduler_session *ss;
+	struct object *object, *tmp;
 	char text[200];
 
 	log_error("%s is lost: %s", s->gpu->name, reason);
 	snprintf(text, sizeof(text), "the device %s is lost: %s", s->gpu->name, reason);
 	list_for_each(ss, &s->sessions, node)
 		ss->ops->fail(ss, error, text);
+	list_for_each_safe(object, tmp, &s->objects, node) {
+		object->dead = true;
+		scheduler_object_drop(s, object);
+	}
 }
 
 static const struct gpu_events gpu_events = {
@@ -601,7 +606,7 @@ void object_free_now(struct scheduler *s, struct object *object)
 
 void scheduler_object_drop(struct scheduler *s, struct object *object)
 {
-	if (!list_is_empty(&object->uses))
+	if (!list_is_empty(&object->uses) || object->n_openings)
 		return;
 	if (object->n_moving)
 		object->dead = true;
@@ -686,6 +691,6 @@ void scheduler_use_detach(struct scheduler *s, struct use *use)
 	if (!list_is_empty(&object->uses))
 		return;
 	object->unused_since_ns = now;
-	if (object->kind == POLICY_BUFFER || s->config->policy.keep == 0)
+	if (object->kind == POLICY_BUFFER || s->config->policy.keep == 0 || object->dead)
 		scheduler_object_drop(s, object);
 }

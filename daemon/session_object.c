@@ -77,6 +77,8 @@ void session_abort_open(struct session *session)
 	if (!opening)
 		return;
 	session->opening = NULL;
+	if (opening->object)
+		opening->object->n_openings--;
 	scheduler_object_drop_if_new(session->scheduler, opening->object);
 	free(opening->extents);
 	free(opening);
@@ -213,6 +215,7 @@ void session_model_open(struct session *session, const struct vram_msg_hdr *hdr,
 	opening->hdr = *hdr;
 	opening->msg = *msg;
 	opening->object = object;
+	object->n_openings++;
 	session->opening = opening;
 }
 
@@ -279,9 +282,11 @@ void session_extents(struct session *session, const struct vram_msg_hdr *hdr,
 	if (opening->n < opening->msg.n_extents)
 		return;
 	session->opening = NULL;
-	if (!skip)
+	if (!skip) {
+		opening->object->n_openings--;
 		finish_open(session, &opening->hdr, opening->object, opening->msg.n_layers,
 			    opening->msg.flags & VRAM_MODEL_SLOTS, opening->extents, opening->n);
+	}
 	free(opening->extents);
 	free(opening);
 }

@@ -366,6 +366,32 @@ class Hostile(unittest.TestCase):
             client.send(kind, body, [self.fd] * n_fds, seq=None if answered else 0)
             self.ended(client, "middle of EXTENTS", kind)
 
+    def test_extents_that_take_their_time(self):
+        """Nobody else uses the model, and it is not to be kept: it must not go while it is being opened."""
+        with vram_daemon.Daemon("64M", {"policy": {"keep": "0"}}) as daemon:
+            for last in (False, True):
+                one, other = vram_wire.Client(daemon.socket), vram_wire.Client(daemon.socket)
+                for client in (one, other):
+                    self.assertEqual(client.hello()[2], 0)
+                    client.send(MODEL_OPEN, model_open(n_layers=2, n_extents=2, flags=1), [self.fd])
+                    client.send(EXTENTS, extents(extent()), seq=client.seq)
+                if last:
+                    # The other one opens it, closes it again, or just goes.
+                    other.send(EXTENTS, extents(extent(layer=1)), seq=other.seq)
+                    os.close(other.receive()[4][0])
+                other.sock.close()
+                time.sleep(1.5)
+                one.send(EXTENTS, extents(extent(layer=1)), seq=one.seq)
+                kind, _, error, body, fds = one.receive()
+                self.assertEqual((kind, error), (MODEL_OPEN | REPLY, 0), vram_wire.text(body))
+                os.close(fds[0])
+                one.sock.close()
+            deadline = time.monotonic() + 30
+            while daemon.ask("models")["models"] and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self.assertEqual(daemon.ask("models")["models"], [])
+            self.assertEqual(daemon.stop(), 0, daemon.log())
+
     def test_layer_without_extents(self):
         client = self.client()
         client.send(MODEL_OPEN, model_open(n_layers=3, n_extents=1, flags=1), [self.fd])
