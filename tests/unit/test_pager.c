@@ -135,8 +135,9 @@ static void open_pager(uint32_t host_slots, uint32_t swap_slots, const char *fau
 	ck_assert_int_eq(arbiter_device_add(arbiter, "test", capacity, loop_now(), &dev), 0);
 	ck_assert_int_eq(arbiter_session_open(arbiter, &peer, loop_now(), &session), 0);
 	if (host_slots)
-		ck_assert_int_eq(
-			hostpool_new(&hostpool, NULL, (uint64_t)host_slots * CHUNK, CHUNK, false), 0);
+		ck_assert_int_eq(hostpool_new(&hostpool, NULL, (uint64_t)host_slots * CHUNK, CHUNK,
+					      false),
+				 0);
 	if (swap_slots)
 		ck_assert_int_eq(swap_new(&swap, store, dir, (uint64_t)swap_slots * CHUNK, CHUNK),
 				 0);
