@@ -451,12 +451,9 @@ void cuda_detach(struct vram_client *client)
 
 void cuda_free(struct vram_client *client)
 {
-	struct cuda_client *cuda = client->cuda;
-
-	give_context_back(cuda);
-	free(cuda->reclaims);
-	free(cuda);
-	client->cuda = NULL;
+	give_context_back(client->cuda);
+	/* In a context that has died some handles could not be given back. */
+	cuda_forget(client);
 }
 
 void cuda_forget(struct vram_client *client)

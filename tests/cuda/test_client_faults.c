@@ -231,8 +231,8 @@ static int attach_without_driver(const char *socket_path)
 
 int main(int argc, char **argv)
 {
-	Suite *suite = suite_create("client on a card that fails");
 	SRunner *runner;
+	Suite *suite;
 	TCase *tc;
 	int failed;
 
@@ -240,6 +240,7 @@ int main(int argc, char **argv)
 		return attach_without_driver(argv[2]);
 	if (!vramd_usable())
 		return 77;
+	suite = suite_create("client on a card that fails");
 	tc = world_case(suite, "binding");
 	tcase_add_loop_test(tc, every_call_of_binding, 0,
 			    (int)(sizeof(binding_calls) / sizeof(binding_calls[0])));
