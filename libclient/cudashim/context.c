@@ -12,6 +12,9 @@
 /* CU_STREAM_CAPTURE_MODE_RELAXED */
 #define CAPTURE_RELAXED 2
 
+/* CUDA_ERROR_PEER_ACCESS_UNSUPPORTED */
+#define ERROR_PEER_ACCESS_UNSUPPORTED 217
+
 struct known {
 	cuda_context context;
 	void *green; /* what it was made from, or NULL */
@@ -251,4 +254,39 @@ cuda_result cuDevicePrimaryCtxReset(cuda_device device)
 cuda_result cuDevicePrimaryCtxReset_v2(cuda_device device)
 {
 	return reset(REAL(cuDevicePrimaryCtxReset_v2), device);
+}
+
+/* ---- peers -------------------------------------------------------------------------------- */
+
+/*
+ * The chunks of vramd's card are mapped for that card alone: another one that reached into them would end its context. Programs ask
+ * before they try, and copy through the host where the answer is no.
+ */
+static bool is_served(cuda_device device)
+{
+	struct turn_room unused;
+
+	return device == turn_device() || turn_room(device, &unused) == 0;
+}
+
+cuda_result cuDeviceCanAccessPeer(int *out_can, cuda_device device, cuda_device peer)
+{
+	cuda_result result = REAL(cuDeviceCanAccessPeer)(out_can, device, peer);
+
+	if (result == CUDA_ABI_SUCCESS && *out_can && !shim_passes() &&
+	    (is_served(device) || is_served(peer)))
+		*out_can = 0;
+	return result;
+}
+
+cuda_result cuCtxEnablePeerAccess(cuda_context peer, unsigned int flags)
+{
+	cuda_device device = -1;
+
+	if (!shim_passes() && turn_device() >= 0 && context_push(peer)) {
+		device = context_device();
+		context_pop();
+	}
+	return device >= 0 && device == turn_device() ? ERROR_PEER_ACCESS_UNSUPPORTED :
+							REAL(cuCtxEnablePeerAccess)(peer, flags);
 }

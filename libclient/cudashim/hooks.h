@@ -174,7 +174,9 @@ struct shim_pool_props {
 	  (cuda_context *out_context, void *params, unsigned int flags, cuda_device device)) \
 	X(cuCtxDestroy, 2000, (cuda_context context)) \
 	X(cuCtxDestroy_v2, 4000, (cuda_context context)) \
+	X(cuCtxEnablePeerAccess, 4000, (cuda_context peer, unsigned int flags)) \
 	X(cuCtxFromGreenCtx, 12040, (cuda_context *out_context, void *green)) \
+	X(cuDeviceCanAccessPeer, 4000, (int *out_can, cuda_device device, cuda_device peer)) \
 	X(cuDevicePrimaryCtxReset, 7000, (cuda_device device)) \
 	X(cuDevicePrimaryCtxReset_v2, 11000, (cuda_device device)) \
 	X(cuDeviceTotalMem_v2, 3020, (size_t *out_bytes, cuda_device device)) \

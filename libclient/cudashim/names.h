@@ -46,7 +46,6 @@
 	X(cuCtxAttach) \
 	X(cuCtxDetach) \
 	X(cuCtxDisablePeerAccess) \
-	X(cuCtxEnablePeerAccess) \
 	X(cuCtxGetApiVersion) \
 	X(cuCtxGetCacheConfig) \
 	X(cuCtxGetCurrent) \
@@ -78,7 +77,6 @@
 	X(cuDevResourceGenerateDesc) \
 	X(cuDevSmResourceSplit) \
 	X(cuDevSmResourceSplitByCount) \
-	X(cuDeviceCanAccessPeer) \
 	X(cuDeviceComputeCapability) \
 	X(cuDeviceGet) \
 	X(cuDeviceGetAttribute) \
