@@ -119,7 +119,7 @@ struct object {
 	uint64_t evicted_bytes;
 	uint32_t n_moving; /* chunks LOADING or EVICTING: the object must not be freed */
 	struct list_node uses;
-	uint32_t n_openings; /* MODEL_OPENs whose EXTENTS are still coming: not to be freed */
+	uint32_t n_openings;	  /* MODEL_OPENs whose EXTENTS are still coming: not to be freed */
 	uint64_t unused_since_ns; /* no uses: since when */
 	bool has_order;		  /* a client declared one */
 	bool pinned;		  /* by the administrator: never evicted */

@@ -616,7 +616,7 @@ void scheduler_object_drop(struct scheduler *s, struct object *object)
 
 void scheduler_object_drop_if_new(struct scheduler *s, struct object *object)
 {
-	if (object && list_is_empty(&object->uses) && object->resident_bytes == 0)
+	if (object && list_is_empty(&object->uses) && (object->resident_bytes == 0 || object->dead))
 		scheduler_object_drop(s, object);
 }
 
