@@ -71,6 +71,32 @@ def ends_while_out(world):
     print("vramd ends while the program is out: ok")
 
 
+def ends_in_the_middle(world):
+    """vramd is killed while two programs at work push each other out: each goes on or is told, and every sum is right."""
+    programs = [world.program(way, options=["--name", way]) for way in ("LINKED", "LOOKUP")]
+    for seed, program in enumerate(programs):
+        for slot in range(3):
+            program.alloc(slot, 60 * MIB)
+            program.ask(f"put {slot} {10 * seed + slot}")
+    for program in programs:
+        program.tell("work 0 4000")
+    time.sleep(1.5)
+    world.kill_daemon()
+    told = 0
+    for seed, program in enumerate(programs):
+        try:
+            rounds = program.answer("work")
+            assert rounds[0] != "wrong" and int(rounds[0]) > 0, rounds
+            for slot in (1, 2):
+                assert program.ask(f"check {slot} {10 * seed + slot}") == ["same"], "another's bytes"
+        except sw.Refused as refused:
+            assert refused.code == sw.LAUNCH_FAILED, refused
+            told += 1
+        assert program.end() == 0
+    # Both, if vramd was just moving one out and the other in.
+    print(f"vramd ends in the middle, {told} of 2 told: ok")
+
+
 def without(world):
     """No vramd: vramrun says so, and the program runs; unless it is required."""
     missing = os.path.join(world.sockets.name, "nobody")
@@ -150,7 +176,7 @@ def environments(world):
 
 
 def main():
-    for part in (without, ends_while_in, ends_while_out, goes_between, environments):
+    for part in (without, ends_while_in, ends_while_out, ends_in_the_middle, goes_between, environments):
         with sw.World(256) as world:
             part(world)
 
