@@ -237,18 +237,19 @@ bool cuda_pending_poll(struct cuda_client *cuda)
 			layer_unpin(cuda->client, p->parts, p->n_parts);
 	}
 	client_lock(cuda->client);
-	pthread_mutex_lock(&cuda->release_lock);
-	list_for_each_safe(p, tmp, &cuda->finishing, node) {
+	while ((p = list_first(&cuda->finishing, struct cuda_pending, node))) {
+		struct table *table = p->table;
+
+		pthread_mutex_lock(&cuda->release_lock);
 		list_del(&p->node);
-		atomic_fetch_sub(&cuda->n_pending, 1);
-		if (p->event) {
+		if (p->event)
 			list_add_tail(&p->node, &cuda->spare_events);
-			continue;
-		}
-		table_put(p->table);
-		free(p);
+		else
+			free(p);
+		atomic_fetch_sub(&cuda->n_pending, 1);
+		pthread_mutex_unlock(&cuda->release_lock);
+		table_put(table);
 	}
-	pthread_mutex_unlock(&cuda->release_lock);
 	client_unlock(cuda->client);
 	pthread_mutex_unlock(&cuda->poll_lock);
 	return atomic_load(&cuda->n_pending) > 0;

@@ -43,7 +43,9 @@
  * A DAEMON THAT ENDS. The device memory that the client has mapped stays, as long as it is mapped. With the next
  * daemon, layers of models that were held keep the memory and the address that they have until they are released;
  * all others are let go of at once and are mapped anew, at the same address, when they are acquired. Buffers are lost:
- * layers of them that were held can be used until they are released. Should the next daemon manage another
+ * layers of them that were held can be used until they are released. If the daemon ends the session alone, because of pins that were
+ * held for too long, the memory stays mapped as well, but may show other bytes of the same user: it has been
+ * given to others. Should the next daemon manage another
  * card, or no card, the client stays disconnected (-ENOTCONN).
  *
  * FORK. As in vram.h; and as CUDA itself does not survive fork(2), what a child inherits is of no use to it.
