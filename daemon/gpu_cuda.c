@@ -16,7 +16,8 @@
  *
  * LOSS. An error that ends the context ends everything in it. Then copies in flight fail, the owner is told once, and
  * calls return -ENODEV, while what exists can still be freed. Memory that clients imported is theirs until they let go; the
- * driver's own books have it, ours do not any more. When nothing is left a new object begins anew with a fresh context.
+ * driver's own books have it, ours do not any more. When nothing is left the next client or object begins anew with a fresh
+ * context.
  *
  * PRIVILEGES. cuInit and the context are made while vramd is still root, where it is; afterwards the device nodes are open, and
  * making, exporting and mapping memory needs none. A fresh context opens nodes again: as root's user id, which owns

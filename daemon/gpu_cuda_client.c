@@ -37,7 +37,7 @@ int cuda_client_new(struct gpu *gpu, int fd, const struct gpu_peer *peer,
 		close(fd);
 		return -EINVAL;
 	}
-	if (dev->lost)
+	if (dev->lost && cuda_revive(dev) < 0)
 		return -ENODEV;
 	client = calloc(1, sizeof(*client));
 	if (!client)

@@ -301,6 +301,8 @@ void cuda_copy_fail_all(struct cuda_device *dev, int res)
 	struct cuda_flight *flight;
 	struct gpu_copy *copy;
 
+	loop_cancel(dev->loop, &dev->broken_op);
+	broken_run(&dev->broken_op, 0);
 	list_init(&flying);
 	list_init(&waiting);
 	for (int i = 0; i < 3; i++) {

@@ -345,8 +345,8 @@ START_TEST(memory_that_comes_late_is_waited_for)
 {
 	uint64_t ids[4], start;
 
-	world.card->image->outside_bytes = CARD - 4 * WORLD_CHUNK - 4 * WORLD_PAGE -
-					   3 * world.card->image->context_bytes;
+	world.card->image->outside_bytes =
+		CARD - 4 * WORLD_CHUNK - 4 * WORLD_PAGE - 3 * world.card->image->context_bytes;
 	alice_has_all(ids);
 	ck_assert_int_eq(gpu_chunk_reserve(of_bob, 0), -EAGAIN);
 	world_until(n_asked);
