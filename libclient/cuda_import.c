@@ -20,24 +20,25 @@
 /* RECLAIMED for ids one by one, sent in batches. */
 struct answer {
 	struct vram_client *client;
-	struct vram_msg_chunks body;
+	uint32_t n;
 	uint64_t ids[VRAM_CHUNKS_PER_MSG];
 };
 
 static void answer_send(struct answer *answer)
 {
+	const struct vram_msg_chunks body = { .n = answer->n };
+
 	/* After a loss there is nobody who waits for it. */
-	if (answer->body.n)
-		request_post(answer->client, VRAM_MSG_RECLAIMED, &answer->body,
-			     sizeof(answer->body), answer->ids,
-			     answer->body.n * sizeof(answer->ids[0]));
-	answer->body.n = 0;
+	if (answer->n)
+		request_post(answer->client, VRAM_MSG_RECLAIMED, &body, sizeof(body), answer->ids,
+			     answer->n * sizeof(answer->ids[0]));
+	answer->n = 0;
 }
 
 static void answer_add(struct answer *answer, uint64_t id)
 {
-	answer->ids[answer->body.n++] = id;
-	if (answer->body.n == VRAM_CHUNKS_PER_MSG)
+	answer->ids[answer->n++] = id;
+	if (answer->n == VRAM_CHUNKS_PER_MSG)
 		answer_send(answer);
 }
 
