@@ -208,17 +208,13 @@ void cuda_pool_bind(struct cuda_pool *pool, struct cuda_phys *phys, void *object
 	phys->chunk = chunk;
 }
 
-/* Nobody has it any more, or its holders are to be asked. Already LEAVING. */
-static void leave_or_ask(struct cuda_pool *pool, struct cuda_phys *phys)
+/* Those that are to be asked come first in their holder's list. */
+static void ask_for(struct cuda_pool *pool, struct cuda_phys *phys)
 {
 	struct cuda_export *export;
 
-	if (!phys->n_exports) {
-		list_add_tail(&phys->in_order, &pool->released);
-		return;
-	}
-	list_add_tail(&phys->in_order, &pool->calm);
 	list_for_each(export, &phys->exports, in_phys) {
+		export->asked = false;
 		list_del(&export->in_holder);
 		list_add(&export->in_holder, &export->holder->exports);
 		if (!list_is_linked(&export->holder->in_pool))
@@ -234,7 +230,8 @@ void cuda_pool_leave(struct cuda_pool *pool, struct cuda_phys *phys)
 	count(pool, phys, CUDA_PHYS_LEAVING);
 	phys->object = NULL;
 	phys->since_ns = 0;
-	leave_or_ask(pool, phys);
+	list_add_tail(&phys->in_order, phys->n_exports ? &pool->calm : &pool->released);
+	ask_for(pool, phys);
 }
 
 void cuda_pool_unbind(struct cuda_pool *pool, struct cuda_phys *phys, uint64_t now_ns)
@@ -307,8 +304,10 @@ void cuda_pool_press(struct cuda_pool *pool, uint64_t deadline_ns)
 {
 	struct cuda_phys *phys;
 
-	list_for_each(phys, &pool->calm, in_order)
+	list_for_each(phys, &pool->calm, in_order) {
 		phys->since_ns = deadline_ns;
+		ask_for(pool, phys);
+	}
 	list_splice_tail(&pool->calm, &pool->pressed);
 }
 

@@ -155,7 +155,7 @@ enum cuda_pool_verdict cuda_pool_room(struct cuda_pool *pool, uint64_t bytes, ui
 				      struct cuda_phys **out_phys);
 /* FREE to LEAVING; its holders are to be asked. */
 void cuda_pool_leave(struct cuda_pool *pool, struct cuda_phys *phys);
-/* Somebody waits: those that are LEAVING have until then. */
+/* Somebody waits: those that are LEAVING have until then, and their holders are told so. */
 void cuda_pool_press(struct cuda_pool *pool, uint64_t deadline_ns);
 /* One that no client has any more, to be given to the driver and removed. NULL: none. */
 struct cuda_phys *cuda_pool_next_release(struct cuda_pool *pool);

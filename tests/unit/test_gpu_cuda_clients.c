@@ -250,8 +250,11 @@ START_TEST(idle_memory_is_asked_for_in_peace)
 	world_run(1000 * WORLD_MS);
 	ck_assert_uint_eq(n_failed, 0);
 	ck_assert(!far_is_dead(&far_alice));
-	/* Until somebody does. */
+	/* Until somebody does, which she is told. */
+	n_asked = 0;
 	ck_assert_int_eq(gpu_chunk_reserve(of_bob, 0), -EAGAIN);
+	world_until(n_asked);
+	ck_assert_uint_lt(asked_deadline_ns, loop_now() + 300 * WORLD_MS);
 	world_until(n_failed);
 	world_until(far_is_dead(&far_alice));
 }

@@ -238,6 +238,10 @@ START_TEST(all_who_have_it_are_asked_and_the_last_frees_it)
 	cuda_pool_press(&pool, 5 * SEC);
 	ck_assert_ptr_eq(cuda_pool_next_ask(&pool, ids, 4, &n, &deadline_ns), &two);
 	ck_assert_uint_eq(deadline_ns, 5 * SEC);
+	/* Who was asked in peace is told that there is a deadline now. */
+	ck_assert_ptr_eq(cuda_pool_next_ask(&pool, ids, 4, &n, &deadline_ns), &one);
+	ck_assert_uint_eq(n, 1);
+	ck_assert_uint_eq(deadline_ns, 5 * SEC);
 	ck_assert_ptr_null(cuda_pool_next_ask(&pool, ids, 4, &n, &deadline_ns));
 	ck_assert_int_eq(cuda_pool_reclaimed(&pool, &one, a->id), 0);
 	ck_assert_ptr_null(cuda_pool_next_release(&pool));
