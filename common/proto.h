@@ -289,7 +289,7 @@ struct vram_msg_chunks_reply {
 struct vram_msg_reclaim {
 	uint32_t n;
 	uint32_t pad;
-	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC; UINT64_MAX while nobody waits for them */
 	uint64_t ids[];
 };
 

@@ -105,7 +105,8 @@ struct gpu_client_events {
 	void (*unmapped)(void *owner, struct gpu_object *object);
 	/* The channel broke or lied; the session should end. */
 	void (*failed)(void *owner, int error, const char *reason);
-	/* Ask the client to let go of these chunks; gpu_client_reclaimed() when it says that it has. */
+	/* Ask the client to let go of these chunks; gpu_client_reclaimed() when it says that it has. The deadline is
+	 * UINT64_MAX while nobody waits for them. */
 	void (*reclaim)(void *owner, const uint64_t *ids, uint32_t n, uint64_t deadline_ns);
 };
 struct gpu_client;
@@ -250,7 +251,7 @@ static inline bool gpu_chunk_rival(struct gpu_object *object, uint32_t chunk,
 	return ops->chunk_rival && ops->chunk_rival(object, chunk, out_object, out_chunk);
 }
 
-/* The object that the memory of this id is bound to; NULL: none, or no such id. */
+/* The object that the memory of this id is bound to; NULL: none, no such id, or nothing was loaded into it yet. */
 static inline struct gpu_object *gpu_chunk_holder(struct gpu *gpu, uint64_t id)
 {
 	return gpu->ops->chunk_holder ? gpu->ops->chunk_holder(gpu, id) : NULL;
