@@ -424,10 +424,9 @@ $(B)/cuda/libcuda.so.1: $(call plain,$(CUDASHIM_SRC) $(CLIENT_SRC)) $(PLAIN_COMM
 $(B)/cuda/libcuda.so: $(B)/cuda/libcuda.so.1
 	$(Q)ln -sfn $(<F) $@
 
-$(B)/libvram-torch.so: $(call plain,$(TORCH_SRC) $(CLIENT_SRC)) $(PLAIN_COMMON) libclient/pytorch/torch.map $(B)/.link
+$(B)/libvram-torch.so: $(call obj,$(TORCH_SRC) $(CLIENT_SRC)) $(COMMON) libclient/pytorch/torch.map $(B)/.link
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -shared -Wl,-soname,$(@F) \
-		-Wl,--no-undefined -Wl,--exclude-libs,ALL \
+	$(link) -shared -Wl,-soname,$(@F) $(if $(SAN),,-Wl$(comma)--no-undefined) -Wl,--exclude-libs,ALL \
 		-Wl,--version-script=libclient/pytorch/torch.map $(CLIENT_LIBS)
 
 # ---- programs ----------------------------------------------------------------
