@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "libclient/cudashim/queue.h"
 #include "libclient/cudashim/shim.h"
 #include "libclient/cudashim/turn.h"
 
@@ -21,6 +22,7 @@ static void child(void)
 {
 	shim.forked = true;
 	gate_forked(&shim_gate);
+	queue_forked();
 }
 
 /* Before the constructors of the program and of whatever needs this library. */

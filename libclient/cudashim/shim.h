@@ -10,6 +10,8 @@
  *   lookup.c	   cuGetProcAddress: ours in place of theirs, by equal address (proc.c)
  *   gate.c	   where work for the device waits while the program's memory is away
  *   turn.c	   when the program has its memory: the connection to vramd, the way out and back
+ *   queue.c	   one program at a time is on its way back
+ *   limit.c	   what the tenant may have
  *   context.c	   the contexts that the device must be idle in
  *   capture.c	   streams that are being captured
  *   memory.c	   what is allocated: ours at vramd's chunks (ranges.c), counted at the driver's (tally.c)

@@ -15,21 +15,27 @@
 #include "libclient/cuda.h"
 #include "libclient/cudashim/context.h"
 #include "libclient/cudashim/limit.h"
+#include "libclient/cudashim/queue.h"
 #include "libclient/cudashim/shim.h"
 #include "libclient/internal.h"
 #include "libclient/vram_cuda.h"
 
 #define SEC 1000000000ull
 /* How long all buffers, or a new one, are waited for before it is asked whether to go on waiting. */
-#define SLICE_NS     (SEC / 4)
+#define SLICE_NS     (2 * SEC)
 #define SLICE_NEW_NS (SEC / 5)
 #define PAUSE_NS     (SEC / 200)
 #define ERRORS_MAX   3
+/* How long one waits for others to come in, and keeps others from it: see queue.h. */
+#define QUEUE_MAX_NS (60 * SEC)
+#define QUEUE_OWN_NS (30 * SEC)
+/* A wish from the time of coming in waits for so long. */
+#define STALE_NS (2 * SEC)
 /* How long a call may stand at a gate that does not get closed: a part of what vramd grants, within these. */
 #define PATIENCE_MIN_NS (SEC / 20)
 #define PATIENCE_MAX_NS (5 * SEC)
-/* Who was asked to go while it was coming in. */
-#define MIN_OPEN_NS (SEC / 50)
+/* How often is looked whether somebody has come in, or a time has come. */
+#define LOOK_NS (SEC / 100)
 /* Who was sent out lets the others come first: see yield(). */
 #define YIELD_NS      (3 * SEC / 10)
 #define YIELD_CALM_NS (SEC / 20)
@@ -61,6 +67,7 @@ static struct {
 	bool has_thread;
 	bool wanted;
 	uint64_t wanted_at; /* how often the gate had been closed then */
+	uint64_t not_before_ns;
 	uint64_t deadline_ns;
 } turn = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -173,23 +180,35 @@ static bool is_final(int r, unsigned int *n_errors)
 	return r == -ECONNRESET || r == -ESTALE || r == -ECHILD || r == -EINVAL;
 }
 
-/* vramd wants what was just tried to get: it has been given back. Return: whether it did. */
-static bool take_wish(void)
+/* What was held has been given back: whatever vramd wanted of it is done. */
+static void drop_wish(void)
 {
-	bool wanted;
-
 	pthread_mutex_lock(&turn.wish_lock);
-	wanted = turn.wanted;
 	turn.wanted = false;
 	pthread_mutex_unlock(&turn.wish_lock);
-	if (wanted)
-		turn.released_ns = client_now_ns();
-	return wanted;
+	turn.released_ns = client_now_ns();
+}
+
+/*
+ * All is there. What vramd wished while it came in was about a part of it: the turn begins now, and at its end vramd says so
+ * anew. Should it not, because that wish was already about all of it, it is heeded after a while.
+ */
+static void put_off_wish(void)
+{
+	uint64_t now = client_now_ns();
+
+	pthread_mutex_lock(&turn.wish_lock);
+	if (turn.wanted) {
+		uint64_t left = turn.deadline_ns > now ? (turn.deadline_ns - now) / 2 : 0;
+
+		turn.not_before_ns = now + (left < STALE_NS ? left : STALE_NS);
+	}
+	pthread_mutex_unlock(&turn.wish_lock);
 }
 
 static int come_back(void *arg)
 {
-	uint64_t since = client_now_ns();
+	uint64_t since = client_now_ns(), entered = since;
 	unsigned int n_errors = 0;
 	int mode = context_relax();
 	bool said = false;
@@ -198,19 +217,26 @@ static int come_back(void *arg)
 	(void)arg;
 	yield();
 	for (;;) {
+		queue_enter(QUEUE_MAX_NS, &turn.lost);
 		r = take_all();
 		if (r == 0 || is_final(r, &n_errors))
 			break;
-		if (take_wish())
-			yield();
-		else if (r != -ETIMEDOUT)
+		if (r != -ETIMEDOUT)
 			nap(PAUSE_NS);
+		if (client_now_ns() - entered > QUEUE_OWN_NS) {
+			queue_leave();
+			drop_wish();
+			yield();
+			entered = client_now_ns();
+		}
 		if (!said && client_now_ns() - since > SAY_AFTER_NS) {
 			report_line("%s waits for memory of the card: %s", shim.name,
 				    r == -ETIMEDOUT ? "others use it" : vram_error_text());
 			said = true;
 		}
 	}
+	put_off_wish();
+	queue_leave();
 	context_restore(mode);
 	if (r < 0)
 		report_line("%s has lost its memory on the card: %s", shim.name,
@@ -239,6 +265,7 @@ static void on_revoke(void *arg, uint64_t deadline_ns)
 	pthread_mutex_lock(&turn.wish_lock);
 	turn.wanted = true;
 	turn.wanted_at = atomic_load(&shim_gate.n_closed);
+	turn.not_before_ns = 0;
 	turn.deadline_ns = deadline_ns;
 	pthread_cond_signal(&turn.wish_changed);
 	pthread_mutex_unlock(&turn.wish_lock);
@@ -271,9 +298,9 @@ static void go_out(void)
 
 	pthread_mutex_unlock(&turn.wish_lock);
 	r = atomic_load(&turn.never) ? -ECANCELED : gate_close(&shim_gate, ns);
-	/* Who is coming in looks at the wish itself; if it is in before that, it shall get something done. */
+	/* Who is coming in looks at the wish itself. */
 	if (r == -EBUSY)
-		nap(MIN_OPEN_NS);
+		nap(LOOK_NS);
 	else if (r == -EAGAIN)
 		nap(ns / 2);
 	pthread_mutex_lock(&turn.wish_lock);
@@ -290,6 +317,12 @@ static void *turn_main(void *arg)
 	for (;;) {
 		while (!turn.wanted)
 			pthread_cond_wait(&turn.wish_changed, &turn.wish_lock);
+		if (client_now_ns() < turn.not_before_ns) {
+			pthread_mutex_unlock(&turn.wish_lock);
+			nap(LOOK_NS);
+			pthread_mutex_lock(&turn.wish_lock);
+			continue;
+		}
 		go_out();
 	}
 	return NULL;

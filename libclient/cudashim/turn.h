@@ -9,8 +9,9 @@
  * (gate.h), every context is synchronised, every pin released. If the gate was opened again by somebody's impatience, it is tried again,
  * as long as vramd still waits.
  *
- * THE WAY BACK. The thread that finds the gate closed asks for all buffers at once. Two programs that each hold a part of
- * what both need would wait for each other: after SLICE_NS without success all is given back for a moment.
+ * THE WAY BACK. The thread that finds the gate closed lets others come first (yield()), waits until no other program is on its way
+ * in (queue.h), and asks for all buffers at once. What it does not get within a slice of time it gives back for a moment, to see whether
+ * vramd wants it.
  *
  * A NEW BUFFER is acquired beside what is held. If the program was sent out meanwhile, it is released too, and comes
  * with the rest (`held`, under the lock, says which).
