@@ -273,10 +273,14 @@ static void on_revoke(void *arg, uint64_t deadline_ns)
 
 static void on_lost(void *arg, const char *text)
 {
+	enum gate_state state = gate_get(&shim_gate);
+	/* Who is out learns at the next call what has become of it. */
+	bool in = state == GATE_OPEN || state == GATE_DRAINING;
+
 	(void)arg;
 	if (!atomic_exchange(&turn.lost, true))
-		report_line("vramd has gone%s%s: %s goes on with the memory that it has",
-			    *text ? ": " : "", text, shim.name);
+		report_line("vramd has gone%s%s%s%s%s", *text ? " (" : "", text, *text ? ")" : "",
+			    in ? ": what it holds stays with " : "", in ? shim.name : "");
 	pthread_mutex_lock(&turn.wish_lock);
 	turn.wanted = false;
 	pthread_mutex_unlock(&turn.wish_lock);
