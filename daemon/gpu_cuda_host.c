@@ -21,6 +21,10 @@
 
 #include "daemon/log.h"
 
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21u << 26)
+#endif
+
 #define HUGE_BYTES  (2ull << 20)
 #define PIECE_BYTES (32ull << 20)
 
@@ -32,7 +36,7 @@ enum piece_state {
 
 static char *map_hugetlb(uint64_t bytes)
 {
-	int fd = memfd_create("vram-host", MFD_CLOEXEC | MFD_HUGETLB);
+	int fd = memfd_create("vram-host", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
 	void *addr = MAP_FAILED;
 
 	if (fd < 0)

@@ -89,7 +89,7 @@ static bool is_number(const char *text)
 	return *text && strlen(text) < 5;
 }
 
-/* Return: 1 if `wanted` names this card, 0 if another. */
+/* Does `wanted` name this card? */
 static bool is_named(const struct card *card, const char *wanted)
 {
 	char pci[PCI_ADDRESS_MAX];
@@ -220,9 +220,10 @@ static int find_granularity(struct cuda_device *dev, const struct card *card, ch
 int cuda_probe(struct cuda_device *dev, const char *wanted, char *reason, size_t size)
 {
 	char first_reason[256] = "";
-	struct card card;
+	bool found = false, named;
 	int count = 0, first = 0, r;
 	cuda_result result;
+	struct card card;
 
 	r = check_name(wanted, reason, size);
 	if (r < 0)
@@ -232,27 +233,27 @@ int cuda_probe(struct cuda_device *dev, const char *wanted, char *reason, size_t
 		return refuse_call(&dev->cuda, result, "cuDeviceGetCount", reason, size);
 	if (count == 0)
 		return refuse(-ENOENT, reason, size, "the NVIDIA driver knows no card");
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && !found; i++) {
 		r = describe(&dev->cuda, i, &card, reason, size);
-		if (r == 0 && *wanted && !is_named(&card, wanted))
+		named = r == 0 && is_named(&card, wanted);
+		if (r == 0 && *wanted && !named)
 			continue;
 		if (r == 0)
 			r = check(&dev->cuda, &card, reason, size);
 		if (r == 0)
 			r = find_granularity(dev, &card, reason, size);
-		if (r == 0)
-			break;
-		if (*wanted)
+		found = r == 0;
+		if (named && !found)
 			return r;
-		if (!first) {
+		/* One that fails keeps nobody from another. */
+		if (!found && !first) {
 			first = r;
 			snprintf(first_reason, sizeof(first_reason), "%s", reason);
 		}
-		if (i == count - 1)
-			return refuse(first, reason, size, "%s", first_reason);
-		r = -ENOENT;
 	}
-	if (r < 0 || (*wanted && !is_named(&card, wanted)))
+	if (!found && first)
+		return refuse(first, reason, size, "%s", first_reason);
+	if (!found)
 		return refuse(-ENOENT, reason, size,
 			      "device.card = %.64s: the NVIDIA driver knows %d card%s and not this "
 			      "one (CUDA_VISIBLE_DEVICES may hide it)",
