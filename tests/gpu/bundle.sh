@@ -49,7 +49,7 @@ while read -r file; do
 done < <(find -L "$build" -mindepth 2 -maxdepth 3 -name 'lib*.so*' ! -path '*/obj/*' ! -path '*/lib/*' \
 	! -path '*/kmod-*' ! -path '*/tests/*' ! -path '*/cuda-standin/*' -type f)
 
-for folder in tests/gpu tests/conformance tests/integration tests/bench tests/support; do
+for folder in tests/gpu tests/cuda tests/conformance tests/integration tests/bench tests/support; do
 	[ ! -d $folder ] || { git ls-files -z --cached --others --exclude-standard -- $folder |
 		xargs -0r cp --parents -t "$out/src"; }
 done
