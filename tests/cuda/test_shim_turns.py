@@ -4,6 +4,7 @@
 """Two programs that know nothing of each other, each with most of a card: both go on, in turns, and no byte is wrong."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -102,11 +103,40 @@ def killed(world):
     print("killed: ok")
 
 
+def beside_linked(world):
+    """Two programs that have all or nothing, and two engines that acquire layer by layer, on one card."""
+    model = os.path.join(world.folder, "model.gguf")
+    subprocess.run([sys.executable, os.path.join(sw.SOURCE, "tests/support/gen_gguf.py"), model, "6", "1024", "4096", "8",
+                    "8", "2048"], check=True, stdout=subprocess.DEVNULL)
+    programs = [world.program("LINKED", options=["--name", "a"]), world.program("LOOKUP", options=["--name", "b"])]
+    for seed, program in enumerate(programs):
+        for slot in range(N):
+            program.alloc(slot, 50 * MIB)
+            program.ask(f"put {slot} {80 + 10 * seed + slot}")
+    walks = [subprocess.Popen([os.path.join(world.build, "examples", "cuda_walk"), "-s", world.socket, "-p", "10", model],
+                              env=world.env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for seed, program in enumerate(programs):
+        program.tell(f"work {seed} 2000")
+    for program in programs:
+        rounds = program.answer("work")
+        assert rounds[0] != "wrong" and int(rounds[0]) > 0, rounds
+    for walk in walks:
+        said, _ = walk.communicate(timeout=sw.PATIENCE)
+        assert walk.returncode == 0 and "wrong=0" in said, said
+    for seed, program in enumerate(programs):
+        for slot in range(N):
+            if slot != seed:
+                assert program.ask(f"check {slot} {80 + 10 * seed + slot}") == ["same"], "beside linked engines"
+        assert program.end() == 0
+    print("beside linked engines: ok")
+
+
 def main():
     with sw.World(256) as world:
         in_turns(world)
         long_kernels(world)
         killed(world)
+        beside_linked(world)
 
 
 main()
