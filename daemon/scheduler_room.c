@@ -267,6 +267,20 @@ static bool is_kept_by(const struct layer *layer)
 	       residency_pins(layer_residency(layer)) != 0;
 }
 
+/* Does anybody but this session wait for a layer? */
+static bool others_wait(const struct scheduler *s, const struct scheduler_session *ss)
+{
+	const struct layer *layer;
+
+	list_for_each(layer, &s->waiting, node)
+		if (layer->use->session != ss)
+			return true;
+	list_for_each(layer, &s->parked, node)
+		if (layer->use->session != ss)
+			return true;
+	return false;
+}
+
 /* The client of a layer over this chunk that is pinned longest, if it must be asked to let go. */
 static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64_t now_ns)
 {
@@ -275,8 +289,10 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 
 	list_for_each(use, &ref->object->uses, in_object) {
 		struct scheduler_session *ss = use->session;
-		/* Who has everything or nothing keeps it for a turn; others were only about to use it. */
-		bool ask = ss->whole ? now_ns - ss->served_ns >= s->config->policy.turn :
+		/* Who has everything or nothing keeps it for a turn, and is not asked on its own behalf; others were only
+		 * about to use it. */
+		bool ask = ss->whole ? now_ns - ss->served_ns >= s->config->policy.turn &&
+					       (s->over || others_wait(s, ss)) :
 				       timeout && now_ns - ref->since_ns >= timeout / 2;
 
 		if (!use->n_layers || !ask)
