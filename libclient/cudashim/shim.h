@@ -9,7 +9,8 @@
  *   real.c	   the driver's library: found, opened, its functions' addresses
  *   lookup.c	   cuGetProcAddress: ours in place of theirs, by equal address (proc.c)
  *   gate.c	   where work for the device waits while the program's memory is away
- *   turn.c	   when the program has its memory: the connection to vramd, the way out and back
+ *   turn.c	   when the program has its memory: the way out and back
+ *   session.c	   the connection to vramd, and the buffers
  *   queue.c	   one program at a time is on its way back
  *   limit.c	   what the tenant may have
  *   context.c	   the contexts that the device must be idle in

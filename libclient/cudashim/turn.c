@@ -6,26 +6,18 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "common/cuda_driver.h"
-#include "common/size.h"
 #include "libclient/cuda.h"
 #include "libclient/cudashim/context.h"
-#include "libclient/cudashim/limit.h"
 #include "libclient/cudashim/queue.h"
 #include "libclient/cudashim/shim.h"
+#include "libclient/cudashim/turn_private.h"
 #include "libclient/internal.h"
-#include "libclient/vram_cuda.h"
 
-#define SEC 1000000000ull
-/* How long all buffers, or a new one, are waited for before it is asked whether to go on waiting. */
-#define SLICE_NS     (2 * SEC)
-#define SLICE_NEW_NS (SEC / 5)
-#define PAUSE_NS     (SEC / 200)
-#define ERRORS_MAX   3
+/* How long all buffers are waited for before it is asked whether to go on waiting. */
+#define SLICE_NS   (2 * SEC)
+#define ERRORS_MAX 3
 /* How long one waits for others to come in, and keeps others from it: see queue.h. */
 #define QUEUE_MAX_NS (60 * SEC)
 #define QUEUE_OWN_NS (30 * SEC)
@@ -41,35 +33,8 @@
 #define YIELD_CALM_NS (SEC / 20)
 #define YIELD_MAX_NS  (5 * SEC)
 #define YIELD_LOOK_NS (SEC / 500)
-/* A program that stands still for so long says why. */
-#define SAY_AFTER_NS (10 * SEC)
 
-static struct {
-	pthread_mutex_t lock;
-	/* lock; the pointer is read without it where it is only compared with NULL */
-	struct vram_client *client;
-	struct cuda_driver driver;
-	uint64_t granularity_bytes;
-	struct vram_buffer **buffers;
-	uint32_t n_buffers, room;
-	uint64_t bytes; /* of all buffers, rounded */
-	uint64_t released_ns;
-	bool held; /* all buffers are acquired, or were when they were made */
-
-	_Atomic int device;
-	_Atomic bool lost; /* the session of the buffers is over */
-	_Atomic bool never;
-	bool said_none, said_many; /* lock */
-
-	/* What the thread is to do. */
-	pthread_mutex_t wish_lock;
-	pthread_cond_t wish_changed;
-	bool has_thread;
-	bool wanted;
-	uint64_t wanted_at; /* how often the gate had been closed then */
-	uint64_t not_before_ns;
-	uint64_t deadline_ns;
-} turn = {
+struct turn turn = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.held = true,
 	.device = -1,
@@ -90,7 +55,7 @@ void turn_never(void)
 			shim.name);
 }
 
-static void nap(uint64_t ns)
+void turn_nap(uint64_t ns)
 {
 	const struct timespec ts = { .tv_sec = (time_t)(ns / SEC), .tv_nsec = (long)(ns % SEC) };
 
@@ -142,7 +107,7 @@ static void yield(void)
 	while (last > 0 && !atomic_load(&turn.lost) && now - since < YIELD_MAX_NS) {
 		uint32_t n;
 
-		nap(YIELD_LOOK_NS);
+		turn_nap(YIELD_LOOK_NS);
 		n = count_resident();
 		now = client_now_ns();
 		if (n != last)
@@ -222,14 +187,14 @@ static int come_back(void *arg)
 		if (r == 0 || is_final(r, &n_errors))
 			break;
 		if (r != -ETIMEDOUT)
-			nap(PAUSE_NS);
+			turn_nap(TURN_PAUSE_NS);
 		if (client_now_ns() - entered > QUEUE_OWN_NS) {
 			queue_leave();
 			drop_wish();
 			yield();
 			entered = client_now_ns();
 		}
-		if (!said && client_now_ns() - since > SAY_AFTER_NS) {
+		if (!said && client_now_ns() - since > TURN_SAY_AFTER_NS) {
 			report_line("%s waits for memory of the card: %s", shim.name,
 				    r == -ETIMEDOUT ? "others use it" : vram_error_text());
 			said = true;
@@ -259,9 +224,11 @@ void turn_init(void)
 
 /* ---- the thread that sends the program out ------------------------------------------ */
 
-static void on_revoke(void *arg, uint64_t deadline_ns)
+void turn_on_revoke(void *arg, uint64_t deadline_ns)
 {
 	(void)arg;
+	/* For good: in this thread the library unmaps what vramd reclaims, captures of the program or not. */
+	context_relax();
 	pthread_mutex_lock(&turn.wish_lock);
 	turn.wanted = true;
 	turn.wanted_at = atomic_load(&shim_gate.n_closed);
@@ -271,7 +238,7 @@ static void on_revoke(void *arg, uint64_t deadline_ns)
 	pthread_mutex_unlock(&turn.wish_lock);
 }
 
-static void on_lost(void *arg, const char *text)
+void turn_on_lost(void *arg, const char *text)
 {
 	enum gate_state state = gate_get(&shim_gate);
 	/* Who is out learns at the next call what has become of it. */
@@ -304,9 +271,9 @@ static void go_out(void)
 	r = atomic_load(&turn.never) ? -ECANCELED : gate_close(&shim_gate, ns);
 	/* Who is coming in looks at the wish itself. */
 	if (r == -EBUSY)
-		nap(LOOK_NS);
+		turn_nap(LOOK_NS);
 	else if (r == -EAGAIN)
-		nap(ns / 2);
+		turn_nap(ns / 2);
 	pthread_mutex_lock(&turn.wish_lock);
 	/* A wish that came meanwhile counts, unless this was the answer to it. */
 	if (r == -ECANCELED || r == -EALREADY || atomic_load(&shim_gate.n_closed) > turn.wanted_at)
@@ -323,7 +290,7 @@ static void *turn_main(void *arg)
 			pthread_cond_wait(&turn.wish_changed, &turn.wish_lock);
 		if (client_now_ns() < turn.not_before_ns) {
 			pthread_mutex_unlock(&turn.wish_lock);
-			nap(LOOK_NS);
+			turn_nap(LOOK_NS);
 			pthread_mutex_lock(&turn.wish_lock);
 			continue;
 		}
@@ -333,7 +300,7 @@ static void *turn_main(void *arg)
 }
 
 /* The lock is held. */
-static int start_thread(void)
+int turn_start_thread(void)
 {
 	pthread_t thread;
 	sigset_t all, old;
@@ -351,310 +318,4 @@ static int start_thread(void)
 	pthread_detach(thread);
 	turn.has_thread = true;
 	return 0;
-}
-
-/* ---- the connection ------------------------------------------------------------------ */
-
-/* Return: the device of this process with that UUID, or -1. */
-static cuda_device find_device(const struct cuda_driver *driver, const uint8_t uuid[16])
-{
-	struct cuda_uuid mine;
-	cuda_device device;
-	int n = 0;
-
-	if (driver->device_get_count(&n) != CUDA_ABI_SUCCESS)
-		return -1;
-	for (int i = 0; i < n; i++)
-		if (driver->device_get(&device, i) == CUDA_ABI_SUCCESS &&
-		    driver->device_get_uuid(&mine, device) == CUDA_ABI_SUCCESS &&
-		    memcmp(mine.bytes, uuid, 16) == 0)
-			return device;
-	return -1;
-}
-
-static void use_own_functions(void)
-{
-	void *own;
-
-#define OWN(field, base, symbol, version, need, prototype) \
-	own = real_find(#symbol);                          \
-	if (own)                                           \
-		turn.driver.field = (__typeof__(turn.driver.field))own;
-	CUDA_ABI_ENTRIES(OWN)
-}
-
-/* The lock is held. */
-static int open_driver(void)
-{
-	char reason[CUDA_DRIVER_REASON_SIZE];
-	int r;
-
-	if (turn.driver.library)
-		return 0;
-	if (!real_path())
-		return -ENODEV;
-	r = cuda_driver_open(&turn.driver, real_path(), reason, sizeof(reason));
-	/*
-	 * Where the program is linked with us, our names come before the driver's for everybody, and a driver that is not
-	 * linked with -Bsymbolic hands out ours as its own. What its handle says is its own.
-	 */
-	if (r == 0)
-		use_own_functions();
-	if (r < 0) {
-		shim.off = true;
-		report_line("%s runs without vramd: %s", shim.name, reason);
-		return -ENOTCONN;
-	}
-	return 0;
-}
-
-/* Said once; the driver alone from now on. The lock is held. */
-static int do_without(const char *why)
-{
-	shim.off = true;
-	report_line(shim.require ? "%s gets no large memory of the card: %s" :
-				   "%s runs without vramd, with the driver's memory: %s",
-		    shim.name, why);
-	return -ENOTCONN;
-}
-
-/* The lock is held. */
-static int connect_vramd(void)
-{
-	const struct cuda_hooks hooks = { .revoke = on_revoke, .lost = on_lost };
-	struct vram_cuda_device card;
-	struct vram_client *client;
-	int r;
-
-	r = open_driver();
-	if (r < 0)
-		return r;
-	r = cuda_client_connect(NULL, shim.name, &turn.driver, NULL, &hooks, &client);
-	if (r < 0)
-		return do_without(vram_error_text());
-	r = vram_client_cuda_device(client, &card);
-	if (r == 0)
-		r = start_thread();
-	if (r < 0) {
-		vram_close(client);
-		return do_without(r == -ENOMEM ? "no thread" : vram_error_text());
-	}
-	turn.client = client;
-	turn.granularity_bytes = card.granularity_bytes ? card.granularity_bytes : SHIM_LARGE;
-	atomic_store(&turn.device, find_device(&turn.driver, card.uuid));
-	if (shim.verbose)
-		report_line("%s: the memory of card %.16s is vramd's", shim.name, card.pci);
-	return 0;
-}
-
-int turn_begin(void)
-{
-	int r = 0, mode;
-
-	if (shim.forked || shim.off || atomic_load(&turn.lost))
-		return -ENOTCONN;
-	if (turn_device() < 0) {
-		mode = context_relax();
-		pthread_mutex_lock(&turn.lock);
-		if (!turn.client)
-			r = connect_vramd();
-		pthread_mutex_unlock(&turn.lock);
-		context_restore(mode);
-	}
-	if (r < 0)
-		return r;
-	return context_device() == turn_device() ? 0 : -ENODEV;
-}
-
-void turn_disconnect(void)
-{
-	struct vram_client *client = NULL;
-
-	pthread_mutex_lock(&turn.lock);
-	if (turn.n_buffers == 0) {
-		client = turn.client;
-		turn.client = NULL;
-		turn.held = true;
-		atomic_store(&turn.device, -1);
-	}
-	pthread_mutex_unlock(&turn.lock);
-	/* Not under the lock: it ends the watch, in which a hook may be running. */
-	vram_close(client);
-}
-
-/* ---- room ---------------------------------------------------------------------------- */
-
-/* A connection for one question, where there is none for good: making that would make a context. */
-static int ask(cuda_device device, struct turn_room *out)
-{
-	struct vram_cuda_device card;
-	struct vram_client *client;
-	int r;
-
-	pthread_mutex_lock(&turn.lock);
-	r = open_driver();
-	pthread_mutex_unlock(&turn.lock);
-	if (r < 0)
-		return r;
-	if (vram_connect(NULL, shim.name, 0, &client) < 0)
-		return -ENOTCONN;
-	r = vram_client_cuda_device(client, &card);
-	if (r == 0)
-		r = find_device(&turn.driver, card.uuid) == device ?
-			    limit_ask(client, &out->limit_bytes) :
-			    -ENODEV;
-	vram_close(client);
-	out->used_bytes = 0;
-	out->granularity_bytes = card.granularity_bytes;
-	return r;
-}
-
-int turn_room(cuda_device device, struct turn_room *out)
-{
-	int r;
-
-	if (shim.forked || shim.off || atomic_load(&turn.lost))
-		return -ENOTCONN;
-	if (device < 0)
-		device = context_device();
-	if (turn_device() < 0)
-		return ask(device, out);
-	if (device != turn_device())
-		return -ENODEV;
-	pthread_mutex_lock(&turn.lock);
-	r = turn.client ? limit_ask(turn.client, &out->limit_bytes) : -ENOTCONN;
-	out->used_bytes = turn.bytes;
-	out->granularity_bytes = turn.granularity_bytes;
-	pthread_mutex_unlock(&turn.lock);
-	return r < 0 ? -ENOTCONN : 0;
-}
-
-/* ---- buffers ------------------------------------------------------------------------- */
-
-static uint64_t rounded(uint64_t bytes)
-{
-	uint64_t g = turn.granularity_bytes;
-
-	return (bytes + g - 1) / g * g;
-}
-
-/* The lock is held. */
-static int make_buffer(uint64_t bytes, struct vram_buffer **out)
-{
-	uint64_t limit;
-	int r;
-
-	if (!turn.client || atomic_load(&turn.lost))
-		return -ENOTCONN;
-	if (bytes > UINT64_MAX / 2)
-		return -ENOMEM;
-	r = limit_ask(turn.client, &limit);
-	if (r < 0)
-		return r;
-	/* All of it must be there at once. */
-	if (rounded(bytes) > limit || turn.bytes > limit - rounded(bytes))
-		return -ENOMEM;
-	if (turn.n_buffers == turn.room) {
-		uint32_t more = turn.room ? 2 * turn.room : 64;
-		void *buffers = reallocarray(turn.buffers, more, sizeof(*turn.buffers));
-
-		if (!buffers)
-			return -ENOMEM;
-		turn.buffers = buffers;
-		turn.room = more;
-	}
-	r = vram_buffer_new(turn.client, "cuMemAlloc", bytes, 0, out);
-	if (r < 0)
-		return r;
-	turn.bytes += rounded(bytes);
-	turn.buffers[turn.n_buffers++] = *out;
-	return 0;
-}
-
-/* Acquires a new buffer beside the others; or leaves it to come with them. The lock is held. */
-static int take_new(struct vram_buffer *buffer)
-{
-	int r;
-
-	if (atomic_load(&turn.lost))
-		return -ENOTCONN;
-	r = cuda_buffer_acquire(buffer, SLICE_NEW_NS);
-	/* Nothing of the program runs now, so nothing uses it: this is a test whether there is room. */
-	if (r == 0 && !turn.held)
-		cuda_client_release_all(turn.client);
-	return r;
-}
-
-/* The lock is held. */
-static void drop_buffer(struct vram_buffer *buffer)
-{
-	turn.bytes -= rounded(vram_buffer_bytes(buffer));
-	for (uint32_t i = 0; i < turn.n_buffers; i++)
-		if (turn.buffers[i] == buffer)
-			turn.buffers[i--] = turn.buffers[--turn.n_buffers];
-	vram_buffer_free(buffer);
-}
-
-int turn_buffer_new(uint64_t bytes, struct vram_buffer **out, uint64_t *out_address)
-{
-	uint64_t since = client_now_ns();
-	struct vram_buffer *buffer = NULL;
-	bool said = false;
-	int r, mode = context_relax();
-
-	pthread_mutex_lock(&turn.lock);
-	r = make_buffer(bytes, &buffer);
-	while (r == 0) {
-		r = take_new(buffer);
-		if (r != -ETIMEDOUT)
-			break;
-		/* Others are at their turn, or we hold it ourselves and are about to be sent out. */
-		pthread_mutex_unlock(&turn.lock);
-		if (!said && client_now_ns() - since > SAY_AFTER_NS) {
-			report_line("%s waits for memory of the card", shim.name);
-			said = true;
-		}
-		nap(PAUSE_NS);
-		pthread_mutex_lock(&turn.lock);
-		r = 0;
-	}
-	if (r < 0 && buffer)
-		drop_buffer(buffer);
-	pthread_mutex_unlock(&turn.lock);
-	context_restore(mode);
-	if (r < 0)
-		return r;
-	*out = buffer;
-	*out_address = (uintptr_t)vram_buffer_ptr(buffer);
-	return 0;
-}
-
-void turn_buffer_free(struct vram_buffer *buffer)
-{
-	int mode = context_relax();
-
-	pthread_mutex_lock(&turn.lock);
-	drop_buffer(buffer);
-	pthread_mutex_unlock(&turn.lock);
-	context_restore(mode);
-}
-
-void turn_print_stats(void)
-{
-	char loaded[SIZE_TEXT_MAX], evicted[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX];
-	struct vram_stats stats;
-	int r = -ENOTCONN;
-
-	if (pthread_mutex_trylock(&turn.lock))
-		return;
-	if (turn.client && !atomic_load(&turn.lost))
-		r = vram_client_stats(turn.client, &stats);
-	pthread_mutex_unlock(&turn.lock);
-	if (r == 0)
-		report_line(
-			"%s: on the card %s, brought back %s, moved out %s, sent out %llu times",
-			shim.name, size_format(total, stats.total_bytes),
-			size_format(loaded, stats.loaded_bytes),
-			size_format(evicted, stats.evicted_bytes),
-			(unsigned long long)shim_gate.n_closed);
 }
