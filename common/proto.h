@@ -243,6 +243,7 @@ struct vram_msg_stats_reply {
 	uint64_t faults; /* touches and acquires that had to wait */
 	uint64_t stall_ns;
 	uint64_t budget_bytes;
+	uint64_t limit_bytes; /* the least of budget and the max of the session and its user */
 };
 
 /* ADMIN: a JSON object as text follows the header (no NUL, at most VRAM_MSG_MAX). Reply: one descriptor,

@@ -156,7 +156,8 @@ struct scheduler_session_info {
 	uint64_t resident_bytes; /* shared objects whole */
 	uint64_t charged_bytes;
 	uint64_t total_bytes;
-	uint64_t stall_ns; /* with the open ones */
+	uint64_t limit_bytes; /* of vram: the least max, or the budget */
+	uint64_t stall_ns;    /* with the open ones */
 	uint32_t n_objects;
 };
 struct scheduler_object_info {

@@ -47,6 +47,24 @@ void scheduler_stats(struct scheduler *s, struct scheduler_stats *out)
 	}
 }
 
+/* What the session may have of the device. */
+static uint64_t limit_of(struct scheduler *s, const struct scheduler_session *ss)
+{
+	const struct arbiter_subject subjects[] = {
+		{ .kind = ARBITER_SESSION, .id = ss->id },
+		{ .kind = ARBITER_USER, .id = ss->uid },
+	};
+	uint64_t bytes = s->gpu->budget_bytes;
+	struct arbiter_limits limits;
+
+	for (int i = 0; i < 2; i++)
+		if (arbiter_limit_get(s->arbiter, &subjects[i], s->dev, ARBITER_VRAM, &limits) ==
+			    0 &&
+		    limits.value[ARBITER_MAX] < bytes)
+			bytes = limits.value[ARBITER_MAX];
+	return bytes;
+}
+
 void scheduler_session_info(struct scheduler *s, const struct scheduler_session *ss,
 			    struct scheduler_session_info *out)
 {
@@ -59,6 +77,7 @@ void scheduler_session_info(struct scheduler *s, const struct scheduler_session 
 		.ss = ss,
 		.name = ss->ops->name(ss),
 		.stall_ns = ss->stall_ns,
+		.limit_bytes = limit_of(s, ss),
 	};
 	if (ss->n_stalls)
 		out->stall_ns += loop_now() - ss->stall_since_ns;

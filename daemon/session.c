@@ -257,6 +257,7 @@ static void handle_stats(struct session *session, const struct vram_msg_hdr *hdr
 		.faults = session->ss.faults,
 		.stall_ns = info.stall_ns,
 		.budget_bytes = scheduler_gpu(session->scheduler)->budget_bytes,
+		.limit_bytes = info.limit_bytes,
 	};
 	session_reply(session, hdr, &reply, sizeof(reply), -1);
 }

@@ -435,6 +435,7 @@ int vram_client_stats(struct vram_client *client, struct vram_stats *out_stats)
 		.faults = reply.faults,
 		.stall_ns = reply.stall_ns,
 		.budget_bytes = reply.budget_bytes,
+		.limit_bytes = reply.limit_bytes,
 	};
 	return 0;
 }

@@ -163,6 +163,7 @@ struct vram_stats {
 	uint64_t faults;       /* touches and acquires that had to wait */
 	uint64_t stall_ns;     /* how long they waited, added up over threads */
 	uint64_t budget_bytes; /* of the device */
+	uint64_t limit_bytes;  /* what the limits of this client and its user leave of that */
 };
 
 /* Return: 0, -ENOTCONN, -ECHILD. */

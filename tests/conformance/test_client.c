@@ -93,6 +93,7 @@ START_TEST(model_larger_than_budget)
 		walk(model);
 	ck_assert_int_eq(vram_client_stats(client, &stats), 0);
 	ck_assert_uint_eq(stats.budget_bytes, 12 * MIB);
+	ck_assert_uint_eq(stats.limit_bytes, stats.budget_bytes);
 	ck_assert_uint_le(stats.resident_bytes, stats.budget_bytes);
 	ck_assert_uint_ge(stats.loaded_bytes, MODEL_BYTES);
 	ck_assert_uint_ge(stats.total_bytes, MODEL_BYTES);
