@@ -46,6 +46,10 @@ def wants_module():
     return os.environ.get("VRAM_ARBITER") == "kmod"
 
 
+def wants_card():
+    return os.environ.get("VRAM_DEVICE") == "cuda"
+
+
 class Daemon:
     """with Daemon(budget) as d: d.run(...), d.ask("status"), d.peak_memory()"""
 
@@ -58,8 +62,10 @@ class Daemon:
         self.log_path = os.path.join(self.dir, "vramd.log")
         self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir)
         self.process = None
-        # Also where there is a card; a test of cards says so in its settings.
+        # Also where there is a card; VRAM_DEVICE=cuda wants one, as for tests in C (tests/support/device.h).
         sections = {"device": {"kind": "host", "budget": budget}}
+        if wants_card():
+            sections["device"].update({"kind": "cuda", "reserve": "0", "host_budget": "64M"})
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
         self.config = os.path.join(self.dir, "vramd.conf")
