@@ -15,8 +15,8 @@
  *
  *   CAP_KILL		  A thread that stands at a page whose file cannot be read any more is sent
  *			  SIGBUS, as the kernel does to a process that maps a broken file. Clients
- *			  belong to other users; the pidfd of the connection says which process, and only
- *			  that signal is ever sent.
+ *			  belong to other users; the pidfd of the connection says which process. The only other
+ *			  signal is SIGKILL, on a card, to a client that does not let go of memory in time.
  *
  *   CAP_IPC_LOCK	  Only where the limit of locked memory could not be lifted (no CAP_SYS_RESOURCE,
  *			  as in some containers).
