@@ -212,10 +212,16 @@ static void evict_end(struct transfer *t, int res)
 	struct object *object = t->object;
 	struct chunk *c = &object->chunks[t->chunk];
 	uint32_t chunk = t->chunk;
+	uint32_t len = gpu_chunk_len(object->mem, t->chunk);
 	uint64_t who = t->who;
 
 	if (t->host_slot >= 0)
 		pager->n_to_host--;
+	/* A write by a thread that had not acquired the layer may have come while it was on its way. What is in swap is
+	 * not what is here then: keep this, and write it out another time. */
+	else if (res == 0 && swap_verify(pager->params.swap, (uint32_t)t->swap_slot,
+					 gpu_chunk_addr(object->mem, chunk), len) < 0)
+		res = -EBUSY;
 	if (res == 0) {
 		res = gpu_chunk_drop(object->mem, chunk, 1);
 		if (res < 0)

@@ -297,8 +297,10 @@ void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, 
 	struct scheduler *s = owner;
 
 	if (res < 0) {
-		log_error_limited("%s: a chunk cannot be written out: %s", object->name,
-				  err_name(res));
+		/* Busy: a client wrote to it meanwhile. */
+		if (res != -EBUSY)
+			log_error_limited("%s: a chunk cannot be written out: %s", object->name,
+					  err_name(res));
 		object_chunk_arrived(object, chunk);
 		set_aside(s, object, chunk);
 		refresh_evictable(object, chunk);

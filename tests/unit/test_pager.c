@@ -513,6 +513,30 @@ START_TEST(writes_fail)
 }
 END_TEST
 
+/* A write that comes while the chunk is on its way to swap is not lost. */
+START_TEST(written_while_written_out)
+{
+	open_pager(0, 8, NULL);
+	open_object(true);
+	ck_assert_int_eq(load(3), 0);
+	write_chunk(3, 'w');
+	n_evicted = 0;
+	ck_assert_int_eq(pager_evict(pager, object, 3, 7), 1);
+	view[3 * CHUNK + 4711] = '!';
+	run_until_idle();
+	ck_assert_uint_eq(n_evicted, 1);
+	ck_assert_int_eq(last_res, -EBUSY);
+	ck_assert_uint_eq(object->chunks[3].state, CHUNK_RESIDENT);
+	ck_assert_int_eq(view[3 * CHUNK + 4711], '!');
+	ck_assert_uint_eq(charged(ARBITER_DISK), 0);
+	ck_assert_uint_eq(swap_used(swap), 0);
+	/* Nobody writes any more. */
+	ck_assert_int_eq(evict(3), 0);
+	ck_assert_int_eq(load(3), 0);
+	ck_assert_int_eq(view[3 * CHUNK + 4711], '!');
+}
+END_TEST
+
 START_TEST(file_changed)
 {
 	open_pager(_i ? 2 : 0, 0, NULL);
@@ -663,6 +687,7 @@ int main(void)
 	tcase_add_test(tc, writeback_fails);
 	tcase_add_loop_test(tc, reads_fail, 0, 2);
 	tcase_add_test(tc, writes_fail);
+	tcase_add_test(tc, written_while_written_out);
 	tcase_add_loop_test(tc, file_changed, 0, 2);
 	tcase_add_loop_test(tc, swap_comes_back_changed, 0, 2);
 	tcase_add_loop_test(tc, host_limit, 0, 2);
