@@ -10,7 +10,6 @@
 #include "common/size.h"
 #include "libclient/cuda.h"
 #include "libclient/cudashim/context.h"
-#include "libclient/cudashim/limit.h"
 #include "libclient/cudashim/shim.h"
 #include "libclient/cudashim/turn_private.h"
 #include "libclient/internal.h"
@@ -151,6 +150,18 @@ void turn_disconnect(void)
 /* ---- room ---------------------------------------------------------------------------- */
 
 /* A connection for one question, where there is none for good: making that would make a context. */
+/* How much of the card the program may have: what vramd can give at all, and the tenant's own limits. */
+static int limit_ask(struct vram_client *client, uint64_t *out_bytes)
+{
+	struct vram_stats stats;
+	int r = vram_client_stats(client, &stats);
+
+	if (r < 0)
+		return r;
+	*out_bytes = stats.limit_bytes;
+	return 0;
+}
+
 static int ask(cuda_device device, struct turn_room *out)
 {
 	struct vram_cuda_device card;
