@@ -20,6 +20,7 @@ struct chunk_ref {
 	uint32_t chunk;
 	uint32_t tries; /* demands: loads that failed */
 	uint64_t since_ns;
+	uint64_t asked_ns; /* pinned: since when it is wanted back from who has all or nothing; or 0 */
 };
 
 /* A growing ring: first in, first out. */

@@ -281,21 +281,35 @@ static bool others_wait(const struct scheduler *s, const struct scheduler_sessio
 	return false;
 }
 
+/*
+ * Who has everything or nothing keeps it for a turn, and is not asked on its own behalf; others were only about to use
+ * it. A turn begins anew with what comes in it, which is how long the way in takes; but not without end, or
+ * who allocates again and again would have the device for good.
+ */
+static bool must_go(const struct scheduler *s, const struct scheduler_session *ss,
+		    const struct chunk_ref *ref, uint64_t now_ns)
+{
+	uint64_t timeout = s->config->limits.pin_timeout, since_ns = now_ns - ref->since_ns;
+
+	if (!ss->whole)
+		return timeout && since_ns >= timeout / 2;
+	if (!s->over && !others_wait(s, ss))
+		return false;
+	return now_ns - ss->served_ns >= s->config->policy.turn ||
+	       (timeout && since_ns >= (ss->n_requests ? timeout : timeout / 2));
+}
+
 /* The client of a layer over this chunk that is pinned longest, if it must be asked to let go. */
-static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64_t now_ns)
+static void revoke_pins(struct scheduler *s, struct chunk_ref *ref, uint64_t now_ns)
 {
 	uint64_t timeout = s->config->limits.pin_timeout;
 	struct use *use;
 
 	list_for_each(use, &ref->object->uses, in_object) {
 		struct scheduler_session *ss = use->session;
-		/* Who has everything or nothing keeps it for a turn, and is not asked on its own behalf; others were only
-		 * about to use it. */
-		bool ask = ss->whole ? now_ns - ss->served_ns >= s->config->policy.turn &&
-					       (s->over || others_wait(s, ss)) :
-				       timeout && now_ns - ref->since_ns >= timeout / 2;
+		uint64_t begin_ns = ref->since_ns;
 
-		if (!use->n_layers || !ask)
+		if (!use->n_layers || !must_go(s, ss, ref, now_ns))
 			continue;
 		for (uint32_t i = use->chunk_first[ref->chunk];
 		     i < use->chunk_first[ref->chunk + 1]; i++) {
@@ -304,15 +318,18 @@ static void revoke_pins(struct scheduler *s, const struct chunk_ref *ref, uint64
 
 			if (!is_kept_by(layer))
 				continue;
-			if (timeout && now_ns - ref->since_ns >= timeout)
+			/* Its time to leave begins when it is asked, however long others have waited by then. */
+			if (ss->whole) {
+				if (!ref->asked_ns)
+					ref->asked_ns = now_ns;
+				begin_ns = ref->asked_ns;
+			}
+			if (timeout && now_ns - begin_ns >= timeout)
 				ss->ops->fail(ss, -ETIMEDOUT,
 					      "layers stayed pinned longer than limits.pin_timeout "
 					      "while others waited");
 			else
-				ss->ops->revoke(ss, slot,
-						ss->whole ? ss->served_ns + s->config->policy.turn +
-								    timeout :
-							    ref->since_ns + timeout);
+				ss->ops->revoke(ss, slot, begin_ns + timeout);
 			return;
 		}
 	}
@@ -346,10 +363,12 @@ void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 		}
 		if (pinned && c->state == CHUNK_RESIDENT) {
 			/* The time runs only while somebody waits. */
-			if (s->blocked || s->over)
+			if (s->blocked || s->over) {
 				revoke_pins(s, &ref, now_ns);
-			else
+			} else {
 				ref.since_ns = now_ns;
+				ref.asked_ns = 0;
+			}
 			c->flags &= (uint8_t)~CHUNK_NO_PLACE;
 			queue_push(&s->pinned, &ref);
 			continue;

@@ -166,6 +166,61 @@ START_TEST(turns)
 }
 END_TEST
 
+static void *want_more(void *arg)
+{
+	struct vram_buffer *more = arg;
+
+	/* More than there is beside what is held. */
+	cuda_buffer_acquire(more, 30 * SECOND);
+	return NULL;
+}
+
+static void *want_most(void *arg)
+{
+	struct program *p = arg;
+
+	ok(cu.ctx_set_current(context));
+	connect_program(p, 200);
+	allocate(p, 20 * MIB);
+	cuda_client_release_all(p->client);
+	return NULL;
+}
+
+/*
+ * Who waited for long, and only for room beside what it holds itself, has as much time to leave as anybody when
+ * somebody else comes.
+ */
+START_TEST(asked_before_it_is_ended)
+{
+	struct vram_buffer *more;
+	pthread_t threads[2];
+
+	vramd_signal(&d, SIGTERM);
+	d.settings[3] = "policy.turn=300ms";
+	d.settings[4] = "limits.pin_timeout=2s";
+	d.settings[5] = NULL;
+	vramd_start(&d);
+	connect_program(&a, 100);
+	for (int i = 0; i < 4; i++)
+		allocate(&a, 4 * MIB);
+	good(vram_buffer_new(a.client, "cuMemAlloc", 10 * MIB, 0, &more));
+	pthread_create(&threads[0], NULL, want_more, more);
+	nanosleep(&(struct timespec){ .tv_sec = 3 }, NULL);
+	ck_assert_int_eq(atomic_load(&a.revoked), 0);
+	pthread_create(&threads[1], NULL, want_most, &b);
+	EVENTUALLY(atomic_load(&a.revoked) > 0 || atomic_load(&a.lost) > 0);
+	ck_assert_int_eq(atomic_load(&a.lost), 0);
+	pthread_join(threads[0], NULL);
+	cuda_client_release_all(a.client);
+	pthread_join(threads[1], NULL);
+	vram_buffer_free(more);
+	run_program(&a);
+	ck_assert_int_eq(atomic_load(&a.lost), 0);
+	end_program(&a);
+	end_program(&b);
+}
+END_TEST
+
 /* Addresses stay, over turns, too. */
 START_TEST(addresses_stay)
 {
@@ -261,6 +316,7 @@ int main(void)
 	tc = world_bare_case(suite, "hold");
 	tcase_add_test(tc, held_and_given_back);
 	tcase_add_test(tc, turns);
+	tcase_add_test(tc, asked_before_it_is_ended);
 	tcase_add_test(tc, addresses_stay);
 	tcase_add_test(tc, all_or_nothing);
 	tcase_add_test(tc, daemon_ends);
