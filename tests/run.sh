@@ -49,6 +49,8 @@ if [ "$SAN" = thread ] && setarch -R true 2>/dev/null; then
 fi
 token_base=vram-test-$$-$RANDOM
 state=$(mktemp -d "${TMPDIR:-/tmp}/vram-run.XXXXXX") || exit 2
+# Tests that become another user have to get through to their folder.
+chmod 711 "$state"
 
 # reap TOKEN: kill what a test has left running.
 reap()
