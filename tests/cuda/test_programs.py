@@ -20,7 +20,7 @@ PROGRAMS = [
     ("conformance/test_restart", {}),
     ("conformance/test_charges", {}),
     ("integration/test_kills", {"VRAM_KILLS": "150"}),
-    ("integration/test_buffers", {}),
+    ("integration/test_buffers", {"CK_RUN_CASE": "clients"}),
     ("integration/test_hostile.py", {}),
 ]
 

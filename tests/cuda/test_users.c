@@ -192,10 +192,16 @@ static int64_t give_away(uint64_t a, uint64_t b)
 
 static void setup(void)
 {
+	char library[4096];
+
 	vramd_init(&d, "16M");
 	/* Both users open the card's file. */
 	setenv("TEST_TMP", d.dir, 1);
 	card = standin_new(CARD);
+	/* For the daemon; peers open it by its path. */
+	snprintf(library, sizeof(library), "%s", standin_library());
+	*strrchr(library, '/') = '\0';
+	setenv("LD_LIBRARY_PATH", library, 1);
 	d.for_all = true;
 	d.settings[0] = "device.kind=cuda";
 	d.settings[1] = "device.chunk=2M";

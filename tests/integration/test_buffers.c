@@ -52,7 +52,6 @@ static const char *const tiers[][8] = {
 
 /* The same on a card, whose chunks have 2 MiB. */
 static const char *const card_tiers[][8] = {
-	{ "policy.keep=0", "swap.size=128M" },
 	{ "policy.keep=0", "swap.size=128M", "device.host_budget=2M" },
 	{ "policy.keep=0", "swap.size=128M", "device.host_budget=8M",
 	  "io.fault=write:eio:every=5" },

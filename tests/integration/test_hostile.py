@@ -137,7 +137,7 @@ class Hostile(unittest.TestCase):
             client.sock.close()
         self.good.send(STATS)
         kind, seq, error, body, _ = self.good.receive()
-        self.assertEqual((kind, seq, error, len(body)), (STATS | REPLY, self.good.seq, 0, 64))
+        self.assertEqual((kind, seq, error, len(body)), (STATS | REPLY, self.good.seq, 0, 72))
         self.settle()
         self.assertTrue(self.daemon.alive())
 
