@@ -8,7 +8,7 @@
  *
  * Nothing here waits. When the head of a lane should be over, by what the lane has carried before, a timer looks
  * (cuEventQuery), and comes back after a small part of a copy's time if it was too early. So a copy costs
- * one or two looks. The estimate follows what is seen: a head that is over at the first look was over earlier, so
+ * a few looks. The estimate follows what is seen: a head that is over at the first look was over earlier, so
  * the next look is earlier.
  *
  * A copy that fails ends alone, and only after the lane has been emptied: until then the card may still read or write the
@@ -28,6 +28,8 @@
 /* Between two looks. */
 #define LOOK_MIN_NS 25000u
 #define LOOK_MAX_NS 5000000u
+/* What one copy may say, in what was known before. */
+#define LEARN_MAX 8u
 
 static void lane_timer(struct loop_op *op, int res);
 static void broken_run(struct loop_op *op, int res);
@@ -118,11 +120,20 @@ static void lane_arm(struct cuda_lane *lane)
 	loop_timer(lane->dev->loop, &lane->timer, at);
 }
 
+/*
+ * One that was over at the first look was over earlier: nobody knows when, so half of the time is taken, and it shows at
+ * once if that was too little. And one that was held up, by another program's kernels, say, does not make those after
+ * it wait: an estimate that is too low costs looks, one that is too high costs time.
+ */
 static void lane_learn(struct cuda_lane *lane, const struct cuda_flight *flight)
 {
 	uint64_t now = loop_now(), took = now - begin_ns(lane, flight);
 	uint64_t ns_per_mib = took * MIB / flight->copy->len;
 
+	if (!lane->n_looks)
+		ns_per_mib /= 2;
+	if (ns_per_mib > LEARN_MAX * lane->ns_per_mib)
+		ns_per_mib = LEARN_MAX * lane->ns_per_mib;
 	lane->ns_per_mib += ((int64_t)ns_per_mib - (int64_t)lane->ns_per_mib) / 4;
 	if (!lane->ns_per_mib)
 		lane->ns_per_mib = 1;

@@ -363,6 +363,32 @@ START_TEST(a_slow_copy_costs_few_looks)
 }
 END_TEST
 
+/* One copy that was held up does not slow those after it down. */
+START_TEST(a_slow_copy_costs_the_next_nothing)
+{
+	struct gpu_object *object = world_object(1, true, 0);
+	char *host = world.gpu->ops->host_map(world.gpu, WORLD_CHUNK);
+	uint64_t since, usual;
+
+	world.gpu->ops->host_touch(world.gpu, host, WORLD_CHUNK);
+	memset(host, 3, WORLD_CHUNK);
+	ck_assert_int_eq(world_reserve(object, 0), 0);
+	since = loop_now();
+	for (int i = 0; i < 40; i++)
+		ck_assert_int_eq(world_copy(object, 0, GPU_COPY_IN, host), 0);
+	usual = loop_now() - since;
+	world.card->image->h2d_bytes_per_s = 8ull << 20; /* half a second */
+	ck_assert_int_eq(world_copy(object, 0, GPU_COPY_IN, host), 0);
+	world.card->image->h2d_bytes_per_s = 0;
+	since = loop_now();
+	for (int i = 0; i < 40; i++)
+		ck_assert_int_eq(world_copy(object, 0, GPU_COPY_IN, host), 0);
+	ck_assert_uint_lt(loop_now() - since, 5 * usual + 500 * WORLD_MS);
+	world.gpu->ops->host_unmap(world.gpu, host, WORLD_CHUNK);
+	gpu_object_free(object);
+}
+END_TEST
+
 START_TEST(a_chunk_comes_back_to_its_memory)
 {
 	struct gpu_object *object = world_object(3, false, 0);
@@ -670,6 +696,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, a_fresh_buffer_is_zero);
 	tcase_add_test(tc, many_copies_at_once);
 	tcase_add_test(tc, a_slow_copy_costs_few_looks);
+	tcase_add_test(tc, a_slow_copy_costs_the_next_nothing);
 	tcase_add_test(tc, a_chunk_comes_back_to_its_memory);
 	tcase_add_test(tc, other_memory_is_another_stamp);
 	tcase_add_test(tc, memory_of_a_closed_object_serves_the_next);
