@@ -15,6 +15,7 @@
 static struct cuda_driver cuda;
 static cuda_context context;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t at_end; /* of a thread: its copy goes */
 static _Thread_local struct {
 	char *bytes;
 	uint64_t size;
@@ -27,6 +28,7 @@ static void open_card(void)
 
 	ck_assert_msg(cuda_driver_open(&cuda, NULL, reason, sizeof(reason)) == 0, "%s", reason);
 	ck_assert_int_eq(cuda.primary_ctx_retain(&context, 0), CUDA_ABI_SUCCESS);
+	ck_assert_int_eq(pthread_key_create(&at_end, free), 0);
 }
 
 static void enter(void)
@@ -61,6 +63,7 @@ const void *device_bytes(const void *p, uint64_t bytes)
 		free(own.bytes);
 		own.bytes = malloc(bytes);
 		own.size = own.bytes ? bytes : 0;
+		pthread_setspecific(at_end, own.bytes);
 		ck_assert_ptr_nonnull(own.bytes);
 	}
 	result = cuda.memcpy_dtoh(own.bytes, address(p), bytes);
