@@ -221,6 +221,14 @@ struct shim_pool_props {
 	  (void *out, cuda_pointer_attribute attribute, cuda_ptr ptr)) \
 	X(cuPointerGetAttributes, 7000, \
 	  (unsigned int n, cuda_pointer_attribute *attributes, void **out, cuda_ptr ptr)) \
+	X(cuStreamBatchMemOp, 8000, \
+	  (cuda_stream stream, unsigned int n, void *ops, unsigned int flags)) \
+	X(cuStreamBatchMemOp_ptsz, 8000, \
+	  (cuda_stream stream, unsigned int n, void *ops, unsigned int flags)) \
+	X(cuStreamBatchMemOp_v2, 11070, \
+	  (cuda_stream stream, unsigned int n, void *ops, unsigned int flags)) \
+	X(cuStreamBatchMemOp_v2_ptsz, 11070, \
+	  (cuda_stream stream, unsigned int n, void *ops, unsigned int flags)) \
 	X(cuStreamBeginCapture, 10000, (cuda_stream stream)) \
 	X(cuStreamBeginCaptureToCig, 13010, (cuda_stream stream, void *params)) \
 	X(cuStreamBeginCaptureToCig_ptsz, 13010, (cuda_stream stream, void *params)) \
@@ -243,6 +251,22 @@ struct shim_pool_props {
 	X(cuStreamEndCaptureToCig, 13010, (cuda_stream stream)) \
 	X(cuStreamEndCaptureToCig_ptsz, 13010, (cuda_stream stream)) \
 	X(cuStreamEndCapture_ptsz, 10000, (cuda_stream stream, void **out_graph)) \
+	X(cuStreamWaitValue32, 8000, \
+	  (cuda_stream stream, cuda_ptr ptr, uint32_t value, unsigned int flags)) \
+	X(cuStreamWaitValue32_ptsz, 8000, \
+	  (cuda_stream stream, cuda_ptr ptr, uint32_t value, unsigned int flags)) \
+	X(cuStreamWaitValue32_v2, 11070, \
+	  (cuda_stream stream, cuda_ptr ptr, uint32_t value, unsigned int flags)) \
+	X(cuStreamWaitValue32_v2_ptsz, 11070, \
+	  (cuda_stream stream, cuda_ptr ptr, uint32_t value, unsigned int flags)) \
+	X(cuStreamWaitValue64, 9000, \
+	  (cuda_stream stream, cuda_ptr ptr, uint64_t value, unsigned int flags)) \
+	X(cuStreamWaitValue64_ptsz, 9000, \
+	  (cuda_stream stream, cuda_ptr ptr, uint64_t value, unsigned int flags)) \
+	X(cuStreamWaitValue64_v2, 11070, \
+	  (cuda_stream stream, cuda_ptr ptr, uint64_t value, unsigned int flags)) \
+	X(cuStreamWaitValue64_v2_ptsz, 11070, \
+	  (cuda_stream stream, cuda_ptr ptr, uint64_t value, unsigned int flags)) \
 	X(cuStreamWriteValue32, 8000, \
 	  (cuda_stream stream, cuda_ptr ptr, uint32_t value, unsigned int flags)) \
 	X(cuStreamWriteValue32_ptsz, 8000, \

@@ -214,30 +214,61 @@ cuda_result cuMemSetAccess(cuda_ptr ptr, size_t size, const struct cuda_mem_acce
 					 REAL(cuMemSetAccess)(ptr, size, access, n);
 }
 
-/* ---- values that a stream writes ---------------------------------------------------------- */
+/* ---- values that a stream writes, or waits for -------------------------------------------- */
 
 /*
- * A write into memory of ours is work like any other. One into memory of the host's is how programs signal each other; it is left
- * alone, because who waits for it may be what the gate's closer waits for.
+ * A write into memory of ours is work like any other, and who waits for a value there reads it. One in memory of the
+ * host's is how programs signal each other; it is left alone, because who waits for it may be what the gate's closer
+ * waits for.
  */
-#define WRITE_VALUE(name, type)                                                            \
-	cuda_result name(cuda_stream stream, cuda_ptr ptr, type value, unsigned int flags) \
-	{                                                                                  \
-		cuda_result result;                                                        \
-                                                                                           \
-		if (!is_ours(ptr))                                                         \
-			return REAL(name)(stream, ptr, value, flags);                      \
-		if (!gate_enter(&shim_gate))                                               \
-			return SHIM_LOST;                                                  \
-		result = REAL(name)(stream, ptr, value, flags);                            \
-		gate_leave();                                                              \
-		return result;                                                             \
+#define GATED_IF(ours, call)                 \
+	{                                    \
+		cuda_result result;          \
+                                             \
+		if (!(ours))                 \
+			return call;         \
+		if (!gate_enter(&shim_gate)) \
+			return SHIM_LOST;    \
+		result = call;               \
+		gate_leave();                \
+		return result;               \
 	}
-WRITE_VALUE(cuStreamWriteValue32, uint32_t)
-WRITE_VALUE(cuStreamWriteValue32_ptsz, uint32_t)
-WRITE_VALUE(cuStreamWriteValue32_v2, uint32_t)
-WRITE_VALUE(cuStreamWriteValue32_v2_ptsz, uint32_t)
-WRITE_VALUE(cuStreamWriteValue64, uint64_t)
-WRITE_VALUE(cuStreamWriteValue64_ptsz, uint64_t)
-WRITE_VALUE(cuStreamWriteValue64_v2, uint64_t)
-WRITE_VALUE(cuStreamWriteValue64_v2_ptsz, uint64_t)
+
+#define VALUE(name, type)                                                                  \
+	cuda_result name(cuda_stream stream, cuda_ptr ptr, type value, unsigned int flags) \
+		GATED_IF(is_ours(ptr), REAL(name)(stream, ptr, value, flags))
+#define VALUES(name, type)       \
+	VALUE(name, type)        \
+	VALUE(name##_v2, type)   \
+	VALUE(name##_ptsz, type) \
+	VALUE(name##_v2_ptsz, type)
+VALUES(cuStreamWriteValue32, uint32_t)
+VALUES(cuStreamWriteValue64, uint64_t)
+VALUES(cuStreamWaitValue32, uint32_t)
+VALUES(cuStreamWaitValue64, uint64_t)
+
+/* CUstreamBatchMemOpParams. The address is the second word of some operations, the third of others; a number that
+ * looks like one of ours does no harm. */
+#define BATCH_MAX 256u
+struct batch_op {
+	uint64_t words[6];
+};
+
+static bool batch_is_ours(unsigned int n, const void *ops)
+{
+	const struct batch_op *op = ops;
+
+	/* More than the driver takes is for it to refuse. */
+	for (unsigned int i = 0; op && n <= BATCH_MAX && i < n; i++)
+		if (is_ours(op[i].words[1]) || is_ours(op[i].words[2]))
+			return true;
+	return false;
+}
+
+#define BATCH(name)                                                                         \
+	cuda_result name(cuda_stream stream, unsigned int n, void *ops, unsigned int flags) \
+		GATED_IF(batch_is_ours(n, ops), REAL(name)(stream, n, ops, flags))
+BATCH(cuStreamBatchMemOp)
+BATCH(cuStreamBatchMemOp_ptsz)
+BATCH(cuStreamBatchMemOp_v2)
+BATCH(cuStreamBatchMemOp_v2_ptsz)

@@ -435,10 +435,6 @@
 	X(cuStreamAddCallback_ptsz) \
 	X(cuStreamAttachMemAsync) \
 	X(cuStreamAttachMemAsync_ptsz) \
-	X(cuStreamBatchMemOp) \
-	X(cuStreamBatchMemOp_ptsz) \
-	X(cuStreamBatchMemOp_v2) \
-	X(cuStreamBatchMemOp_v2_ptsz) \
 	X(cuStreamCopyAttributes) \
 	X(cuStreamCopyAttributes_ptsz) \
 	X(cuStreamCreate) \
@@ -480,14 +476,6 @@
 	X(cuStreamUpdateCaptureDependencies_v2_ptsz) \
 	X(cuStreamWaitEvent) \
 	X(cuStreamWaitEvent_ptsz) \
-	X(cuStreamWaitValue32) \
-	X(cuStreamWaitValue32_ptsz) \
-	X(cuStreamWaitValue32_v2) \
-	X(cuStreamWaitValue32_v2_ptsz) \
-	X(cuStreamWaitValue64) \
-	X(cuStreamWaitValue64_ptsz) \
-	X(cuStreamWaitValue64_v2) \
-	X(cuStreamWaitValue64_v2_ptsz) \
 	X(cuSurfObjectCreate) \
 	X(cuSurfObjectDestroy) \
 	X(cuSurfObjectGetResourceDesc) \

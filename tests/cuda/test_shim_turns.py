@@ -81,6 +81,21 @@ def long_kernels(world):
     print("long kernels: ok")
 
 
+def values(world):
+    """Who is out and waits for a value in its memory waits for its own, not for what is there now."""
+    a, b = world.program("LINKED", options=["--name", "a"]), world.program("LOOKUP", options=["--name", "b"])
+    fill(a, 33)
+    places_b = fill(b, 43)
+    a.ask("fill 0 9")
+    for slot in range(N):
+        b.ask(f"fill {slot} 7")
+    a.ask("wait 0 9")
+    assert a.numbers("sum 0") == [9 * EACH]
+    assert b.numbers("sum 0") == [7 * EACH] and len(places_b) == N
+    assert a.end() == 0 and b.end() == 0
+    print("values: ok")
+
+
 def killed(world):
     """One is killed with work in flight: the other gets its room, and only its own bytes."""
     a, b = world.program("LINKED", options=["--name", "a"]), world.program("DLSYM", options=["--name", "b"])
@@ -135,6 +150,7 @@ def main():
     with sw.World(256) as world:
         in_turns(world)
         long_kernels(world)
+        values(world)
         killed(world)
         beside_linked(world)
 

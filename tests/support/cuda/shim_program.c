@@ -58,6 +58,8 @@ typedef struct function_of_driver *cu_function;
 	X(cuGetExportTable, 3000, cuGetExportTable, (const void **, const struct cuda_uuid *))     \
 	X(cuStreamCreate, 2000, cuStreamCreate, (cuda_stream *, unsigned int))                     \
 	X(cuStreamSynchronize, 2000, cuStreamSynchronize, (cuda_stream))                           \
+	X(cuStreamWaitValue32, 11070, cuStreamWaitValue32_v2,                                      \
+	  (cuda_stream, cuda_ptr, uint32_t, unsigned int))                                         \
 	X(cuMemcpyHtoD, 3020, cuMemcpyHtoD_v2, (cuda_ptr, const void *, size_t))                   \
 	X(cuMemcpyDtoH, 3020, cuMemcpyDtoH_v2, (void *, cuda_ptr, size_t))                         \
 	X(cuMemcpyDtoDAsync, 3020, cuMemcpyDtoDAsync_v2,                                           \
@@ -407,6 +409,11 @@ static void command(const char *word, unsigned int slot, uint64_t number, const 
 		void *args[] = { &number };
 
 		answer(launch(spin, args), " ");
+	} else if (!strcmp(word, "wait")) {
+		/* For what `fill` has put there. */
+		r = cuStreamWaitValue32(NULL, slots[slot].ptr, 0x01010101u * (uint32_t)number,
+					CUDA_ABI_STREAM_WAIT_VALUE_EQ);
+		answer(r ? r : cuCtxSynchronize(), " ");
 	} else if (!strcmp(word, "sync")) {
 		answer(cuCtxSynchronize(), " ");
 	} else if (!strcmp(word, "info")) {
