@@ -12,9 +12,11 @@
 #include "libclient/internal.h"
 
 #define LOOK_NS 2000000
+/* Who has waited in vain does not wait for long again before he has had it once. */
+#define AGAIN_NS 1000000000u
 
 static int fd = -1;
-static bool mine;
+static bool mine, in_vain;
 
 static void open_folder(void)
 {
@@ -32,13 +34,14 @@ static void open_folder(void)
 
 void queue_enter(uint64_t max_ns, const _Atomic bool *give_up)
 {
-	uint64_t until = client_now_ns() + max_ns;
+	uint64_t until = client_now_ns() + (in_vain && max_ns > AGAIN_NS ? AGAIN_NS : max_ns);
 
 	if (fd < 0)
 		open_folder();
 	while (fd >= 0 && !mine) {
 		mine = flock(fd, LOCK_EX | LOCK_NB) == 0;
-		if (mine || *give_up || client_now_ns() >= until)
+		in_vain = !mine && client_now_ns() >= until;
+		if (mine || *give_up || in_vain)
 			return;
 		nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
 	}

@@ -6,8 +6,8 @@
  * take it from them, and asks only who has had his turn. So whoever wants in takes a lock that all of one vramd's programs
  * know: flock(2) on the folder of its socket, which goes with the process that has it.
  *
- * The lock is a courtesy. Any process that can see the folder can hold it for ever; so nobody waits for it longer
- * than a moment, and who goes without is only slower.
+ * The lock is a courtesy. Any process that can see the folder can hold it for ever; so nobody waits for it without
+ * end, who has waited in vain waits for a moment only until he has had it, and who goes without is only slower.
  */
 #ifndef VRAM_LIBCLIENT_CUDASHIM_QUEUE_H
 #define VRAM_LIBCLIENT_CUDASHIM_QUEUE_H
