@@ -278,6 +278,8 @@ static int reserve(struct cuda_object *object, uint32_t chunk)
 				cuda_object_bound(object, chunk, memory);
 			if (r != -ENOMEM)
 				return r;
+			/* What was asked for in peace is wanted now. */
+			cuda_pool_press(&dev->pool, loop_now() + dev->reclaim_timeout_ns);
 			if (cuda_pool_is_moving(&dev->pool) ||
 			    loop_now() - dev->released_ns < REFUSE_NS)
 				return come_again(dev);

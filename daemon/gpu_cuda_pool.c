@@ -475,9 +475,10 @@ void cuda_pool_given_back(struct cuda_pool *pool, uint64_t bytes, uint64_t now_n
 	pool->due_ns = now_ns;
 }
 
+/* Not what clients may take their time for: they may take for ever. */
 bool cuda_pool_is_moving(const struct cuda_pool *pool)
 {
-	return pool->due_bytes || pool->n[CUDA_PHYS_LEAVING];
+	return pool->due_bytes || !list_is_empty(&pool->pressed) || !list_is_empty(&pool->released);
 }
 
 static uint64_t clamp(const struct cuda_pool *pool, uint64_t bytes)
