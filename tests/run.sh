@@ -246,7 +246,7 @@ for suite in "$@"; do
 	[ "$suite" != bench ] || : >"$build/logs/bench.jsonl"
 
 	parallel=1
-	case $suite in unit | fuzz) parallel=$((cpus < 2 ? 1 : 2)) ;; esac
+	case $suite in unit | cuda | fuzz) parallel=$((cpus < 2 ? 1 : 2)) ;; esac
 	for file in "${files[@]}"; do
 		if [ "$suite" = fuzz ] && [ ! -x "$file" ]; then
 			echo "SKIP  fuzz/${file##*/}  (not built: no clang)"
