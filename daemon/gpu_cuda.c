@@ -531,7 +531,7 @@ static int choose_chunk(struct cuda_device *dev, uint64_t wanted, char *reason, 
 static int start(struct cuda_device *dev, const struct gpu_params *params, char *reason,
 		 size_t size)
 {
-	char budget[SIZE_TEXT_MAX], chunk[SIZE_TEXT_MAX];
+	char budget[SIZE_TEXT_MAX];
 	int r;
 
 	r = cuda_driver_open(&dev->cuda, NULL, reason, size);
@@ -559,10 +559,8 @@ static int start(struct cuda_device *dev, const struct gpu_params *params, char 
 		return r;
 	}
 	size_format(budget, dev->gpu.budget_bytes);
-	size_format(chunk, dev->gpu.chunk_bytes);
-	log_info("%s is %s (CUDA %d.%d): %s of memory for layers, chunks of %s", dev->gpu.name,
-		 dev->title, dev->cuda.version / 1000, dev->cuda.version % 1000 / 10, budget,
-		 chunk);
+	log_info("%s is %s (CUDA %d.%d): %s of memory for layers", dev->gpu.name, dev->title,
+		 dev->cuda.version / 1000, dev->cuda.version % 1000 / 10, budget);
 	return 0;
 }
 

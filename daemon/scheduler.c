@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/proto.h"
+#include "common/size.h"
 #include "daemon/arbiter_choice.h"
 #include "daemon/log.h"
 #include "daemon/scheduler_private.h"
@@ -178,6 +179,7 @@ static int make_device(struct scheduler *s)
 {
 	const struct config *config = s->config;
 	uint64_t capacity[ARBITER_N_TIERS] = { 0 };
+	char chunk[SIZE_TEXT_MAX];
 	uint64_t host_bytes;
 	int r;
 
@@ -185,6 +187,8 @@ static int make_device(struct scheduler *s)
 	if (r < 0)
 		return r;
 	s->chunk_bytes = choose_chunk(s);
+	if (s->gpu->imports)
+		log_info("%s: chunks of %s", s->gpu->name, size_format(chunk, s->chunk_bytes));
 	if (!s->gpu->direct) {
 		host_bytes = config->device.host_budget;
 		if (!host_bytes && s->gpu->imports)
