@@ -7,6 +7,8 @@
 
 #define BUCKETS 256u
 #define IDS_MIN 1024u
+/* What a client is asked for before it has answered: more may not fit into its socket, and would be lost. */
+#define ASKED_MAX 1024u
 /* After the driver had no memory although there should have been some: longer each time. */
 #define GROWTH_PAUSE_NS	    (5ull * 1000000000)
 #define GROWTH_PAUSE_MAX_NS (80ull * 1000000000)
@@ -161,6 +163,7 @@ static void export_free(struct cuda_export *export)
 {
 	export->phys->n_exports--;
 	export->holder->n_exports--;
+	export->holder->n_asked -= export->asked;
 	list_del(&export->in_phys);
 	list_del(&export->in_holder);
 	free(export);
@@ -214,6 +217,7 @@ static void ask_for(struct cuda_pool *pool, struct cuda_phys *phys)
 	struct cuda_export *export;
 
 	list_for_each(export, &phys->exports, in_phys) {
+		export->holder->n_asked -= export->asked;
 		export->asked = false;
 		list_del(&export->in_holder);
 		list_add(&export->in_holder, &export->holder->exports);
@@ -419,13 +423,14 @@ void cuda_pool_holder_end(struct cuda_pool *pool, struct cuda_holder *holder)
 struct cuda_holder *cuda_pool_next_ask(struct cuda_pool *pool, uint64_t *ids, uint32_t max,
 				       uint32_t *out_n, uint64_t *out_deadline_ns)
 {
-	struct cuda_holder *holder = list_first(&pool->to_ask, struct cuda_holder, in_pool);
+	struct cuda_holder *holder, *tmp;
 	struct cuda_export *export;
 	uint32_t n = 0;
 
 	*out_n = 0;
-	while (holder && !n) {
-		while (n < max) {
+	list_for_each_safe(holder, tmp, &pool->to_ask, in_pool) {
+		/* The rest when it has answered. */
+		while (n < max && holder->n_asked < ASKED_MAX) {
 			export = list_first(&holder->exports, struct cuda_export, in_holder);
 			if (!export || export->asked || export->phys->state != CUDA_PHYS_LEAVING) {
 				list_del(&holder->in_pool);
@@ -437,13 +442,13 @@ struct cuda_holder *cuda_pool_next_ask(struct cuda_pool *pool, uint64_t *ids, ui
 			*out_deadline_ns = export->phys->since_ns;
 			ids[n++] = export->phys->id;
 			export->asked = true;
+			holder->n_asked++;
 			list_move_tail(&export->in_holder, &holder->exports);
 		}
 		holder->n_spare += n;
 		*out_n = n;
 		if (n)
 			return holder;
-		holder = list_first(&pool->to_ask, struct cuda_holder, in_pool);
 	}
 	return NULL;
 }

@@ -72,6 +72,7 @@ struct cuda_phys {
 struct cuda_holder {
 	uid_t uid;
 	uint32_t n_exports;
+	uint32_t n_asked;	  /* exports that it was asked for and has not answered */
 	uint32_t n_spare;	  /* answers that may come for what it does not have any more */
 	struct list_node exports; /* struct cuda_export.in_holder; those to be asked are first */
 	struct list_node in_pool; /* pool.to_ask, while it is to be asked for something */
