@@ -285,50 +285,6 @@ START_TEST(many_ids_take_several_messages)
 }
 END_TEST
 
-/* What does not fit into a client's socket would be lost, and the client killed for it. */
-START_TEST(no_more_is_asked_than_is_answered)
-{
-	struct cuda_holder holder, other;
-	struct cuda_phys *all[3000];
-	uint64_t ids[16], deadline_ns, at = 0, asked[3000];
-	uint32_t n, total = 0;
-
-	cuda_holder_init(&holder, ALICE);
-	cuda_holder_init(&other, BOB);
-	for (int i = 0; i < 3000; i++) {
-		all[i] = add(i < 2999 ? ALICE : BOB);
-		ck_assert_int_eq(cuda_pool_export(&pool, all[i], i < 2999 ? &holder : &other), 0);
-		cuda_pool_unbind(&pool, all[i], 1);
-		cuda_pool_leave(&pool, all[i]);
-	}
-	/* One that does not answer keeps nobody else from being asked. */
-	while (cuda_pool_next_ask(&pool, ids, 16, &n, &deadline_ns))
-		for (uint32_t i = 0; i < n; i++)
-			asked[total++] = ids[i];
-	ck_assert_uint_ge(total, 512);
-	ck_assert_uint_lt(total, 2000);
-	ck_assert_uint_eq(asked[total - 1], all[2999]->id);
-	total--;
-	/* Asked once more, as if it were pressed: the first messages may still be there. */
-	cuda_pool_press(&pool, 7);
-	while (cuda_pool_next_ask(&pool, ids, 16, &n, &deadline_ns))
-		ck_assert_uint_eq(deadline_ns, 7);
-	/* Each answer lets it be asked for as many more, until all is answered. */
-	for (int i = 0; i < 3000; i++)
-		asked[i] = all[i]->id;
-	for (at = 0; at < 2999; at++) {
-		ck_assert_int_eq(cuda_pool_reclaimed(&pool, &holder, asked[at]), 0);
-		cuda_pool_next_ask(&pool, ids, 16, &n, &deadline_ns);
-	}
-	ck_assert_uint_eq(holder.n_exports, 0);
-	ck_assert_uint_eq(holder.n_asked, 0);
-	for (int i = 0; i < 3000; i++)
-		del(all[i]);
-	cuda_pool_holder_end(&pool, &holder);
-	cuda_pool_holder_end(&pool, &other);
-}
-END_TEST
-
 START_TEST(one_message_has_one_deadline)
 {
 	struct cuda_holder holder;
@@ -807,7 +763,6 @@ static Suite *suite(void)
 	tcase_add_test(tc, exporting_twice_counts_once);
 	tcase_add_test(tc, all_who_have_it_are_asked_and_the_last_frees_it);
 	tcase_add_test(tc, many_ids_take_several_messages);
-	tcase_add_test(tc, no_more_is_asked_than_is_answered);
 	tcase_add_test(tc, one_message_has_one_deadline);
 	tcase_add_test(tc, letting_go_of_what_one_never_had_is_a_lie);
 	tcase_add_test(tc, answers_that_cross_the_question_are_right);
