@@ -362,10 +362,12 @@ class WithoutDaemon(unittest.TestCase):
         done = vramctl("devices", env={"VRAM_SOCKET": os.path.join(TMP, "none.sock")})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertTrue(done.stdout.startswith("vramd is not running\n"))
+        text = done.stdout
         done = vramctl("-j", "devices", env={"VRAM_SOCKET": os.path.join(TMP, "none.sock")})
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         answer = json.loads(done.stdout)
         self.assertEqual(answer["devices"], [])
+        self.assertEqual("no GPU found" in text, not answer["gpus"])
         self.assertEqual(set(answer), {"devices", "gpus", "hidden_processes", "nvml"})
         done = vramctl("devices", path=os.path.join(TMP, "none.sock"))
         self.assertEqual((done.returncode, done.stdout), (1, ""))

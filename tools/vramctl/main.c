@@ -442,6 +442,8 @@ static int run_devices(const struct options *options, int argc, char *const argv
 			printf("vramd is not running\n");
 		if (json_array_size(json_object_get(answer, "gpus")) > 0)
 			putchar('\n');
+		else if (!running)
+			printf("no GPU found\n");
 		devices_show(answer);
 	}
 	json_decref(answer);
