@@ -398,7 +398,7 @@ static void watch_run(struct loop_op *op, int res)
 	struct cuda_device *dev = list_entry(op, struct cuda_device, watch);
 	uint64_t now = loop_now(), due_bytes = dev->pool.due_bytes;
 	struct cuda_phys *phys;
-	bool moving;
+	bool soon;
 
 	(void)res;
 	if (dev->lost) {
@@ -423,10 +423,11 @@ static void watch_run(struct loop_op *op, int res)
 		if (dev->pool.due_bytes < due_bytes)
 			tell_ready(dev);
 	}
-	moving = cuda_pool_is_moving(&dev->pool) || !list_is_empty(&dev->stuck);
-	watch_arm(dev, moving					? WATCH_FAST_NS :
-		       dev->pool.below_ns || dev->pool.above_ns ? WATCH_SOON_NS :
-								  WATCH_NS);
+	/* What the driver does not take back it may never take back: that is not worth looking often. */
+	soon = dev->pool.below_ns || dev->pool.above_ns || !list_is_empty(&dev->stuck);
+	watch_arm(dev, cuda_pool_is_moving(&dev->pool) ? WATCH_FAST_NS :
+		       soon			       ? WATCH_SOON_NS :
+							 WATCH_NS);
 }
 
 /* ---- the device ---- */
