@@ -107,8 +107,8 @@ VRAM_API int vram_client_attach_cuda(struct vram_client *client, unsigned int fl
  * 64-bit stream memory operations, or does not let the memory be registered), or where an earlier release of the same
  * layer is outstanding in another stream, the library records an event, and the watch, which then looks
  * about every millisecond, releases when the event has passed. Releases of both kinds and
- * vram_layer_release() mix freely. After an error that ends the context, what was outstanding counts as released:
- * nothing runs there any more.
+ * vram_layer_release() mix freely. After an error that ends the context, what was outstanding counts as released
+ * (nothing runs there any more), as soon as the library calls the driver again and so learns of it.
  *
  * vram_model_close(), vram_buffer_free() and vram_close() wait for outstanding releases of what they close.
  * Return: 0; -EINVAL (not attached, a stream that is none or is being captured), -EIO, -ENOMEM, -ECHILD. Without 0 the layer

@@ -166,6 +166,10 @@ START_TEST(context_dies_owing)
 		      STANDIN_FAULT_ASYNC);
 	ok(cu.memcpy_dtoh_async(bytes_here, (uintptr_t)p, 64, stream));
 	good(world_release_on(held, stream));
+	/* Noticed when the library calls the driver next; what is outstanding is over then. */
+	ck_assert_int_eq(cu.ctx_synchronize(), CUDA_ABI_ERROR_ILLEGAL_ADDRESS);
+	ck_assert_int_lt(vram_layer_acquire(vram_model_layer(model, 3), SECOND), 0);
+	EVENTUALLY(world_pins(held) == 0);
 	vram_model_close(model);
 	model = NULL;
 }
