@@ -14,6 +14,7 @@
 #   libclient/pytorch/*.c      build/libvram-torch.so
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
+#   tools/shared/*.c           an archive for them
 #   tests/{unit,conformance,integration,cuda,kmod}/test_X.c
 #                              one program each, below build/tests/
 #   tests/{stress,bench,gpu}/X.c
@@ -83,7 +84,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 
 # ---- flags -------------------------------------------------------------------
 
-FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd libdrm check
+FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd libdrm libmicrohttpd ncursesw libbpf check
 BUILDS := $(filter-out deps deps-% help clean distclean format check-style check check-% demo \
 	demo-kmod uninstall modules modules_install install-dkms,$(or $(MAKECMDGOALS),all))
 MISSING := $(if $(BUILDS),$(shell for p in $(FOREIGN); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done))
@@ -114,9 +115,12 @@ DIR_FLAGS := -DVRAM_LIBDIR='"$(libdir)/vram"' -DVRAM_SYSCONFDIR='"$(sysconfdir)/
 LINK = -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
-DAEMON_LIBS = $(call pkg,--libs liburing inih jansson libxxhash libcap-ng libsystemd)
+DAEMON_LIBS = $(call pkg,--libs liburing inih jansson libxxhash libcap-ng libsystemd libmicrohttpd)
 CLIENT_LIBS = $(call pkg,--libs jansson libxxhash)
 TOOL_LIBS = $(CLIENT_LIBS) $(call pkg,--libs libdrm)
+# What one tool alone needs.
+TOOL_LIBS_vramtop = $(call pkg,--libs ncursesw)
+TOOL_LIBS_vramtrace = $(call pkg,--libs libbpf)
 CHECK_LIBS = $(call pkg,--libs check)
 
 # ---- what there is -----------------------------------------------------------
@@ -129,7 +133,8 @@ PRELOAD_SRC := $(wildcard libclient/preload/*.c)
 CUDASHIM_SRC := $(wildcard libclient/cudashim/*.c)
 TORCH_SRC := $(wildcard libclient/pytorch/*.c)
 EXAMPLE_SRC := $(wildcard libclient/examples/*.c)
-TOOLS := $(sort $(foreach f,$(wildcard tools/*/*.c),$(word 2,$(subst /, ,$(f)))))
+TOOL_SHARED_SRC := $(wildcard tools/shared/*.c)
+TOOLS := $(sort $(foreach f,$(filter-out tools/shared/%,$(wildcard tools/*/*.c)),$(word 2,$(subst /, ,$(f)))))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 # A shim inside somebody else's program cannot be instrumented.
@@ -376,6 +381,10 @@ $(B)/libcommon.a: $(call obj,$(COMMON_SRC))
 $(B)/plain/libcommon.a: $(call plain,$(COMMON_SRC))
 	$(call say,AR,$@)
 	$(archive)
+$(B)/libtools.a: $(call obj,$(TOOL_SHARED_SRC))
+	$(call say,AR,$@)
+	$(archive)
+
 COMMON := $(if $(COMMON_SRC),$(B)/libcommon.a)
 PLAIN_COMMON := $(if $(COMMON_SRC),$(B)/$(if $(SAN),plain/)libcommon.a)
 
@@ -436,9 +445,9 @@ $(B)/vramd: $(call obj,$(DAEMON_SRC) $(LEDGER_SRC)) $(COMMON) $(B)/.link
 	$(link) $(DAEMON_LIBS)
 
 define tool_rule
-$$(B)/$(1): $$(call obj,$$(wildcard tools/$(1)/*.c)) $$(STATIC) $$(COMMON) $$(B)/.link
+$$(B)/$(1): $$(call obj,$$(wildcard tools/$(1)/*.c)) $$(B)/libtools.a $$(STATIC) $$(COMMON) $$(B)/.link
 	$$(call say,LD,$$@)
-	$$(link) $$(TOOL_LIBS)
+	$$(link) $$(TOOL_LIBS) $$(TOOL_LIBS_$(1))
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 

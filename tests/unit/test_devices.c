@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * links: tools/vramctl/devices.c tools/vramctl/cells.c tools/vramctl/table.c
+ * links: tools/vramctl/devices.c tools/shared/cells.c tools/shared/table.c
  * links: common/card.c common/card_use.c common/drm.c common/drm_fdinfo.c common/nvml.c common/pci.c
  * links: common/err.c common/size.c tests/support/gpu_tree.c
  * libs: -ljansson -ldrm

@@ -18,8 +18,8 @@
 #include "common/err.h"
 #include "common/nvml.h"
 #include "common/pci.h"
-#include "tools/vramctl/cells.h"
-#include "tools/vramctl/table.h"
+#include "tools/shared/cells.h"
+#include "tools/shared/table.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "common/size.h"
-#include "tools/vramctl/cells.h"
-#include "tools/vramctl/table.h"
+#include "tools/shared/cells.h"
+#include "tools/shared/table.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define NS_PER_S 1e9

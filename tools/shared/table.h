@@ -6,8 +6,8 @@
  * nothing in a table can steer the terminal. Out of memory ends the program; there is nothing to
  * save.
  */
-#ifndef VRAM_TOOLS_VRAMCTL_TABLE_H
-#define VRAM_TOOLS_VRAMCTL_TABLE_H
+#ifndef VRAM_TOOLS_SHARED_TABLE_H
+#define VRAM_TOOLS_SHARED_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

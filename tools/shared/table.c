@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "tools/vramctl/table.h"
+#include "tools/shared/table.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -9,7 +10,7 @@
 
 static void out_of_memory(void)
 {
-	fputs("vramctl: out of memory\n", stderr);
+	fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Values of an answer, and the cells of a table that show them. What is not there is shown as '-'. */
-#ifndef VRAM_TOOLS_VRAMCTL_CELLS_H
-#define VRAM_TOOLS_VRAMCTL_CELLS_H
+#ifndef VRAM_TOOLS_SHARED_CELLS_H
+#define VRAM_TOOLS_SHARED_CELLS_H
 
 #include <jansson.h>
 #include <stdint.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "tools/vramctl/ask.h"
+#include "tools/shared/ask.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +29,23 @@ union packet {
 	char bytes[VRAM_MSG_MAX];
 };
 
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
 static int no_daemon(const char *path)
 {
-	fprintf(stderr,
-		"vramctl: no vramd listens on %s\n"
-		"Start the system's with 'systemctl start vramd', or one of your own with 'vramd --user'.\n",
+	complain(
+		"no vramd listens on %s\n"
+		"Start the system's with 'systemctl start vramd', or one of your own with 'vramd --user'.",
 		path);
 	return err_origin(-ENOENT);
 }
@@ -45,22 +58,22 @@ static int connect_to(const char *path, bool quiet, int *out_fd)
 	int r;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
-		fprintf(stderr, "vramctl: %s: too long for a socket\n", path);
+		complain("%s: too long for a socket", path);
 		return err_origin(-ENAMETOOLONG);
 	}
 	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0) {
-		fprintf(stderr, "vramctl: cannot make a socket: %s\n", strerror(errno));
+		complain("cannot make a socket: %s", strerror(errno));
 		return err_origin(-errno);
 	}
 	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		r = -errno;
 		if (r == -ENOENT || r == -ECONNREFUSED)
 			return quiet ? -ENOENT : no_daemon(path);
-		fprintf(stderr, "vramctl: cannot connect to %s: %s%s\n", path, strerror(-r),
-			r == -EACCES ? " (are you in the group of the socket?)" : "");
+		complain("cannot connect to %s: %s%s", path, strerror(-r),
+			 r == -EACCES ? " (are you in the group of the socket?)" : "");
 		return err_origin(r);
 	}
 	*out_fd = steal_fd(&fd);
@@ -77,22 +90,21 @@ static int reply_receive(int sock, uint32_t seq, union packet *packet, int *out_
 
 	n = fd_recv(sock, packet, sizeof(*packet), fds, VRAM_MSG_MAX_FDS, &n_fds, 0);
 	if (n <= 0) {
-		fprintf(stderr, "vramctl: vramd %s\n",
-			n == 0		 ? "has closed the connection" :
-			n == -EAGAIN	 ? "does not answer" :
-			n == -ECONNRESET ? "has closed the connection" :
-					   err_text((int)n));
+		complain("vramd %s", n == 0	      ? "has closed the connection" :
+				     n == -EAGAIN     ? "does not answer" :
+				     n == -ECONNRESET ? "has closed the connection" :
+							err_text((int)n));
 		return err_origin(n == 0 ? -ECONNRESET : (int)n);
 	}
 	error = (const struct vram_msg_error *)(const void *)(&packet->hdr + 1);
 	if ((size_t)n >= sizeof(packet->hdr) + sizeof(*error) &&
 	    (packet->hdr.error < 0 || packet->hdr.type == VRAM_MSG_GOODBYE)) {
-		fprintf(stderr, "vramctl: vramd: %.*s\n", (int)sizeof(error->text), error->text);
+		complain("vramd: %.*s", (int)sizeof(error->text), error->text);
 		fd_close_all(fds, n_fds);
 		return err_origin(packet->hdr.error < 0 ? packet->hdr.error : -ECONNREFUSED);
 	}
 	if ((size_t)n < sizeof(packet->hdr) || packet->hdr.seq != seq || (int)n_fds != want_fd) {
-		fprintf(stderr, "vramctl: this is not the answer of a vramd\n");
+		complain("this is not the answer of a vramd");
 		fd_close_all(fds, n_fds);
 		return err_origin(-EPROTO);
 	}
@@ -108,11 +120,12 @@ static int greet(int sock, union packet *packet)
 		struct vram_msg_hello body;
 	} hello = {
 		.hdr = { .type = VRAM_MSG_HELLO, .size = sizeof(hello), .seq = 1 },
-		.body = { .version = VRAM_PROTO_VERSION,
-			  .flags = VRAM_HELLO_ADMIN,
-			  .name = "vramctl" },
+		.body = { .version = VRAM_PROTO_VERSION, .flags = VRAM_HELLO_ADMIN },
 	};
-	int r = fd_send(sock, &hello, sizeof(hello), NULL, 0, 0);
+	int r;
+
+	snprintf(hello.body.name, sizeof(hello.body.name), "%s", program_invocation_short_name);
+	r = fd_send(sock, &hello, sizeof(hello), NULL, 0, 0);
 
 	/* A daemon that refuses us closes at once, but its reason lies in the socket. */
 	if (r < 0 && r != -EPIPE)
@@ -128,7 +141,7 @@ static int question_send(int sock, const json_t *request, union packet *packet, 
 	int r;
 
 	if (len == 0 || len > sizeof(*packet) - sizeof(packet->hdr)) {
-		fprintf(stderr, "vramctl: the request is too long\n");
+		complain("the request is too long");
 		return err_origin(-EMSGSIZE);
 	}
 	packet->hdr = (struct vram_msg_hdr){
@@ -138,7 +151,7 @@ static int question_send(int sock, const json_t *request, union packet *packet, 
 	};
 	r = fd_send(sock, packet, packet->hdr.size, NULL, 0, 0);
 	if (r < 0 && r != -EPIPE) {
-		fprintf(stderr, "vramctl: cannot ask vramd: %s\n", err_text(r));
+		complain("cannot ask vramd: %s", err_text(r));
 		return err_trace(r);
 	}
 	return err_trace(reply_receive(sock, 2, packet, out_fd));
@@ -152,19 +165,18 @@ static int answer_parse(int fd, json_t **out_answer)
 	void *text;
 
 	if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > ASK_ANSWER_MAX) {
-		fprintf(stderr, "vramctl: the answer of vramd cannot be read\n");
+		complain("the answer of vramd cannot be read");
 		return err_origin(-EPROTO);
 	}
 	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (text == MAP_FAILED) {
-		fprintf(stderr, "vramctl: the answer of vramd cannot be read: %s\n",
-			strerror(errno));
+		complain("the answer of vramd cannot be read: %s", strerror(errno));
 		return err_origin(-errno);
 	}
 	answer = json_loadb(text, (size_t)st.st_size, 0, &error);
 	munmap(text, (size_t)st.st_size);
 	if (!answer) {
-		fprintf(stderr, "vramctl: the answer of vramd is not JSON: %s\n", error.text);
+		complain("the answer of vramd is not JSON: %s", error.text);
 		return err_origin(-EPROTO);
 	}
 	*out_answer = answer;
@@ -181,13 +193,13 @@ int ask(const char *path, const json_t *request, bool quiet, json_t **out_answer
 	int r;
 
 	if (!packet) {
-		fprintf(stderr, "vramctl: out of memory\n");
+		complain("out of memory");
 		return err_origin(-ENOMEM);
 	}
 	if (!path) {
 		r = vram_socket_path(default_path, sizeof(default_path));
 		if (r < 0) {
-			fprintf(stderr, "vramctl: VRAM_SOCKET: too long for a socket\n");
+			complain("VRAM_SOCKET: too long for a socket");
 			return err_trace(r);
 		}
 		path = default_path;
@@ -203,7 +215,7 @@ int ask(const char *path, const json_t *request, bool quiet, json_t **out_answer
 		return err_trace(r);
 	text = json_string_value(json_object_get(answer, "error"));
 	if (text) {
-		fprintf(stderr, "vramctl: %s\n", text);
+		complain("%s", text);
 		json_decref(answer);
 		return err_origin(-EPERM);
 	}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #define _GNU_SOURCE 1
-#include "tools/vramctl/cells.h"
+#include "tools/shared/cells.h"
 
 #include "common/size.h"
-#include "tools/vramctl/table.h"
+#include "tools/shared/table.h"
 
 const char *text_of(const json_t *object, const char *key)
 {

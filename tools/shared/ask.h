@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* One question to the daemon: connect, greet, ask, take the answer. */
-#ifndef VRAM_TOOLS_VRAMCTL_ASK_H
-#define VRAM_TOOLS_VRAMCTL_ASK_H
+#ifndef VRAM_TOOLS_SHARED_ASK_H
+#define VRAM_TOOLS_SHARED_ASK_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The commands of vramctl: one table (commands.c) says what there is, and parsing, --help and the shell's
+ * completion (--complete) read it; a test compares the manual page with it. What a command does is in the
+ * file of its subject: limit.c, look.c, and others.
+ */
+#ifndef VRAM_TOOLS_VRAMCTL_COMMAND_H
+#define VRAM_TOOLS_VRAMCTL_COMMAND_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "tools/shared/cli.h"
+
+struct options {
+	const char *socket;
+	bool json;
+	bool all;
+	bool help;
+	bool version;
+	bool complete;
+};
+
+struct command {
+	const char *name; /* one or two words */
+	const char *args; /* for --help */
+	int min_args, max_args;
+	const char *help;
+	const char *detail; /* more, for the command's own --help; NULL: nothing */
+	int (*run)(const struct options *options, int argc, char *const argv[]);
+	const char *request; /* commands that only ask and show */
+	void (*show)(const json_t *answer);
+	/* Prints what the argument after the words given may be, one a line; NULL: nothing is known. */
+	void (*complete)(const struct options *options, int argc, char *const argv[]);
+};
+
+extern const struct command commands[]; /* up to one without a name */
+extern const struct cli vramctl_cli;
+
+/* ---- what commands have in common (commands.c) ---- */
+
+/* Asks, and prints the answer as JSON or by `show`. The request is taken. Return: an exit status. */
+int ask_and_show(const struct options *options, json_t *request, void (*show)(const json_t *));
+/* Asks for what is said besides. Return: NULL if the daemon does not say. */
+json_t *ask_quietly(const struct options *options, const char *command);
+/* Prints `key` of every row of `list` in the answer, with `prefix` before it. */
+void complete_names(const struct options *options, const char *request, const char *list,
+		    const char *key, const char *prefix);
+
+/* ---- limit.c ---- */
+
+int run_limit_show(const struct options *options, int argc, char *const argv[]);
+int run_limit_set(const struct options *options, int argc, char *const argv[]);
+void complete_subject(const struct options *options, int argc, char *const argv[]);
+
+/* ---- look.c ---- */
+
+int run_devices(const struct options *options, int argc, char *const argv[]);
+int run_version(const struct options *options, int argc, char *const argv[]);
+
+/* ---- control.c ---- */
+
+int run_evict(const struct options *options, int argc, char *const argv[]);
+void complete_model(const struct options *options, int argc, char *const argv[]);
+
+#endif

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The table of commands, and how they ask and show. */
+#define _GNU_SOURCE 1
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tools/shared/ask.h"
+#include "tools/vramctl/command.h"
+#include "tools/vramctl/show.h"
+
+const struct command commands[] = {
+	{ .name = "status",
+	  .help = "the daemon, its devices and what was paged",
+	  .request = "status",
+	  .show = show_status },
+	{ .name = "devices",
+	  .run = run_devices,
+	  .help = "vramd's devices, and every GPU and who uses it",
+	  .detail =
+		  "GPUs and their processes are looked up by vramctl itself, also without a vramd. root sees the\n"
+		  "processes of all users.\n" },
+	{ .name = "clients",
+	  .help = "the programs that use a device",
+	  .request = "clients",
+	  .show = show_clients },
+	{ .name = "models",
+	  .help = "the models and buffers, and what of them is resident",
+	  .request = "models",
+	  .show = show_models },
+	{ .name = "limit show",
+	  .args = "[SUBJECT]",
+	  .max_args = 1,
+	  .run = run_limit_show,
+	  .complete = complete_subject,
+	  .help = "limits and use",
+	  .detail =
+		  "SUBJECT is user:NAME, user:UID, session:ID (as in 'vramctl clients') or default, which is for\n"
+		  "users without limits of their own.\n" },
+	{ .name = "limit set",
+	  .args = "SUBJECT TIER.KEY=VALUE...",
+	  .min_args = 2,
+	  .max_args = 65,
+	  .run = run_limit_set,
+	  .complete = complete_subject,
+	  .help = "set limits, until the daemon ends",
+	  .detail =
+		  "SUBJECT is user:NAME, user:UID, session:ID (as in 'vramctl clients') or default, which is for\n"
+		  "users without limits of their own.\n"
+		  "TIER is vram, host or disk.\n"
+		  "KEY is min (never taken away), low (taken away only when nothing else is left), high\n"
+		  "(taken away first), max (hard) or weight (1 to 10000, 100 is usual).\n"
+		  "VALUE is a size like 4G, max for no limit, or default.\n" },
+	{ .name = "pressure",
+	  .help = "how much of the time clients wait for memory",
+	  .request = "pressure",
+	  .show = show_pressure },
+	{ .name = "evict",
+	  .args = "MODEL|--all",
+	  .max_args = 1,
+	  .run = run_evict,
+	  .complete = complete_model,
+	  .help = "take models out of the device; they come back when used",
+	  .detail =
+		  "MODEL is a name as in 'vramctl models'. What is in use at the moment stays.\n" },
+	{ .name = "version", .run = run_version, .help = "the versions of vramctl and vramd" },
+	{ .name = NULL },
+};
+
+void complete_names(const struct options *options, const char *request, const char *list,
+		    const char *key, const char *prefix)
+{
+	json_t *question = json_pack("{s:s}", "command", request), *answer = NULL, *value, *name;
+	size_t i;
+
+	if (question && ask(options->socket, question, true, &answer) == 0) {
+		json_array_foreach(json_object_get(answer, list), i, value) {
+			name = json_object_get(value, key);
+			if (json_is_string(name))
+				printf("%s%s\n", prefix, json_string_value(name));
+			else if (json_is_integer(name))
+				printf("%s%" JSON_INTEGER_FORMAT "\n", prefix,
+				       json_integer_value(name));
+		}
+	}
+	json_decref(question);
+	json_decref(answer);
+}
+
+/* Asks, and prints the answer as JSON or by `show`. The request is taken. */
+int ask_and_show(const struct options *options, json_t *request, void (*show)(const json_t *))
+{
+	json_t *answer = NULL;
+	int r;
+
+	if (!request) {
+		fputs("vramctl: out of memory\n", stderr);
+		return EXIT_FAILURE;
+	}
+	r = ask(options->socket, request, false, &answer);
+	json_decref(request);
+	if (r < 0)
+		return EXIT_FAILURE;
+	show_add_users(answer);
+	if (options->json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (show) {
+		show(answer);
+	}
+	json_decref(answer);
+	return EXIT_SUCCESS;
+}
+
+/* Asks for what `devices` says besides. Return: NULL if the daemon does not say. */
+json_t *ask_quietly(const struct options *options, const char *command)
+{
+	json_t *request = json_pack("{s:s}", "command", command), *answer = NULL;
+
+	(void)ask(options->socket, request, true, &answer);
+	json_decref(request);
+	return answer;
+}
