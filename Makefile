@@ -15,7 +15,7 @@
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
 #   tools/shared/*.c           an archive for them
-#   tests/{unit,conformance,integration,cuda,kmod}/test_X.c
+#   tests/{unit,conformance,integration,limits,trace,cuda,kmod}/test_X.c
 #                              one program each, below build/tests/
 #   tests/{stress,bench,gpu}/X.c
 #                              a program if it has a `links:` line (bench: an
@@ -76,7 +76,7 @@ BENCH ?=
 FUZZ_SECONDS ?= 10
 STRESS_SECONDS ?= 5
 GPU_PARTS ?=
-SUITES ?= style unit model conformance integration cuda stress fuzz kmod
+SUITES ?= style unit model conformance integration limits trace cuda stress fuzz kmod
 TESTS ?=
 
 Q := $(if $(filter 1,$(V)),,@)
@@ -153,7 +153,7 @@ STANDIN := $(if $(STANDIN_SRC),$(addprefix $(B)/cuda-standin/,libcuda.so.1 libnv
 
 TEST_SRC := $(wildcard tests/unit/*.c tests/conformance/*.c tests/integration/*.c \
 	tests/stress/*.c tests/bench/*.c tests/fuzz/*.c tests/kmod/*.c \
-	tests/cuda/*.c tests/gpu/*.c)
+	tests/cuda/*.c tests/gpu/*.c tests/limits/*.c tests/trace/*.c)
 ifneq ($(BUILDS),)
 $(shell mkdir -p $(B) && t=$$(mktemp $(B)/tests.mk.XXXXXX) && \
 	awk -f tests/support/links.awk $(TEST_SRC) </dev/null >$$t && \

@@ -28,7 +28,7 @@ while getopts b:f: opt; do
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- style unit model conformance integration cuda stress fuzz kmod
+[ $# -gt 0 ] || set -- style unit model conformance integration limits trace cuda stress fuzz kmod
 
 mkdir -p "$build/logs" || exit 2
 build=$(cd "$build" && pwd)

@@ -306,7 +306,7 @@ class WithDaemon(unittest.TestCase):
         self.refused("nope", code=2, says="no command 'nope'")
         self.refused("status", "more", code=2, says="unexpected argument 'more'")
         self.refused("status", "--nope", code=2, says="no option --nope")
-        self.refused("status", "--all", code=2, says="--all is for evict")
+        self.refused("status", "--all", code=2, says="status has no option --all")
         self.refused("status", "--socket", code=2, says="needs an argument")
 
     def test_socket_from_the_environment(self):
