@@ -6,10 +6,13 @@
 
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int out_fd;
@@ -124,6 +127,160 @@ START_TEST(journal_gets_priorities)
 }
 END_TEST
 
+/* A socket that stands for the journal's, and a stderr that stands for its stream. */
+static int journal_make(char *path, size_t size)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char stream[64];
+	struct stat st;
+
+	ck_assert_int_ge(fd, 0);
+	snprintf(path, size, "/tmp/vram-journal-%d", (int)getpid());
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	return fd;
+}
+
+static const char *entry(int fd)
+{
+	static char text[16384];
+	ssize_t n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+START_TEST(journal_gets_entries)
+{
+	char path[64];
+	int fd = journal_make(path, sizeof(path));
+
+	log_init_at(path);
+	errno = ENOSPC;
+	log_warn("disk %d", 3);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_str_eq(entry(fd), "MESSAGE=disk 3\nPRIORITY=4\nSYSLOG_IDENTIFIER=vramd\n");
+	ck_assert_str_eq(written(), "|");
+	log_event(LOG_LEVEL_INFO,
+		  (struct log_field[]){ LOG_ID(LIMIT_CHANGED), LOG_TEXT("VRAM_SUBJECT", "user:7"),
+					LOG_NUMBER("VRAM_LIMIT", UINT64_MAX) },
+		  3, "changed");
+	ck_assert_str_eq(entry(fd), "MESSAGE=changed\nPRIORITY=6\nSYSLOG_IDENTIFIER=vramd\n"
+				    "MESSAGE_ID=" LOG_ID_LIMIT_CHANGED "\nVRAM_SUBJECT=user:7\n"
+				    "VRAM_LIMIT=18446744073709551615\n");
+	log_debug("too much");
+	ck_assert_str_eq(entry(fd), "");
+	unlink(path);
+}
+END_TEST
+
+START_TEST(fields_cannot_be_forged)
+{
+	char path[64], many[LOG_VALUE_MAX * 2];
+	int fd = journal_make(path, sizeof(path));
+	struct log_field fields[LOG_FIELDS_MAX + 5];
+	const char *text, *p;
+	size_t n = 0;
+
+	log_init_at(path);
+	log_event(LOG_LEVEL_WARN,
+		  (struct log_field[]){ LOG_TEXT("VRAM_MODEL", "x\nPRIORITY=0\nVRAM_UID=0") }, 1,
+		  "name %s", "y\nMESSAGE=z");
+	ck_assert_str_eq(entry(fd),
+			 "MESSAGE=name y?MESSAGE=z\nPRIORITY=4\nSYSLOG_IDENTIFIER=vramd\n"
+			 "VRAM_MODEL=x?PRIORITY=0?VRAM_UID=0\n");
+	/* Long values are cut, and more fields than there is room for are left out. */
+	memset(many, 'm', sizeof(many));
+	many[sizeof(many) - 1] = '\0';
+	for (size_t i = 0; i < LOG_FIELDS_MAX + 5; i++)
+		fields[i] = LOG_TEXT("VRAM_X", many);
+	log_event(LOG_LEVEL_WARN, fields, LOG_FIELDS_MAX + 5, "%s", many);
+	text = entry(fd);
+	for (p = text; (p = strstr(p, "VRAM_X=")); p += 7) {
+		n++;
+		ck_assert_uint_eq(strcspn(p + 7, "\n"), LOG_VALUE_MAX - 1);
+	}
+	ck_assert_uint_eq(n, LOG_FIELDS_MAX);
+	unlink(path);
+}
+END_TEST
+
+START_TEST(text_is_text)
+{
+	/* Latin-1, a cut character, a C1 control, an overlong slash, a surrogate's first byte; what is right stays. */
+	log_info("\351 \303\251 \342\202\254 \360\237\222\276 \302\233 \300\257 \360\237\222");
+	ck_assert_str_eq(written(), "vramd: ? \303\251 \342\202\254 \360\237\222\276 ?? ?? ???\n|");
+}
+END_TEST
+
+START_TEST(journal_that_goes_and_comes)
+{
+	char path[64];
+	int fd = journal_make(path, sizeof(path));
+
+	log_init_at(path);
+	log_info("one");
+	ck_assert_str_eq(entry(fd), "MESSAGE=one\nPRIORITY=6\nSYSLOG_IDENTIFIER=vramd\n");
+	/* Gone: its stream gets lines with a priority. */
+	close(fd);
+	unlink(path);
+	log_error("two");
+	ck_assert_str_eq(written(), "<3>two\n|");
+	/* Another one has taken its place. */
+	fd = journal_make(path, sizeof(path));
+	log_info("three");
+	ck_assert_str_eq(written(), "|");
+	ck_assert_str_eq(entry(fd), "MESSAGE=three\nPRIORITY=6\nSYSLOG_IDENTIFIER=vramd\n");
+	unlink(path);
+	/* None from the start. */
+	log_init_at("/nowhere/socket");
+	log_event(LOG_LEVEL_INFO, (struct log_field[]){ LOG_NUMBER("VRAM_PID", 1) }, 1, "four");
+	ck_assert_str_eq(written(), "<6>four\n|");
+}
+END_TEST
+
+START_TEST(journal_that_does_not_read)
+{
+	char path[64];
+	int i, n = 0, fd = journal_make(path, sizeof(path));
+	const char *text;
+	unsigned int n_lost = 0;
+
+	log_init_at(path);
+	/* Until its queue is full, and three more. */
+	for (i = 0; n < 3 && i < 100000; i++) {
+		struct pollfd pollfd;
+		struct sockaddr_un addr = { .sun_family = AF_UNIX };
+		int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+		ck_assert_int_eq(connect(probe, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		pollfd = (struct pollfd){ .fd = probe, .events = POLLOUT };
+		n += poll(&pollfd, 1, 0) == 0;
+		close(probe);
+		log_info("line %d", i);
+	}
+	ck_assert_int_eq(n, 3);
+	while (*entry(fd))
+		;
+	log_info("after");
+	text = entry(fd);
+	ck_assert_msg(strstr(text, "MESSAGE=after\n") != NULL, "%s", text);
+	text = strstr(text, "VRAM_LOST=");
+	ck_assert_ptr_nonnull(text);
+	ck_assert_int_eq(sscanf(text, "VRAM_LOST=%u", &n_lost), 1);
+	ck_assert_uint_eq(n_lost, 3);
+	log_info("later");
+	ck_assert_ptr_null(strstr(entry(fd), "VRAM_LOST"));
+	ck_assert_str_eq(written(), "|");
+	unlink(path);
+}
+END_TEST
+
 START_TEST(budget_of_lines)
 {
 	struct log_limit limit = { 0 };
@@ -175,10 +332,19 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		lines_have_their_level,	    errno_is_kept,
-		clients_cannot_forge_lines, long_lines_are_cut,
-		journal_gets_priorities,    budget_of_lines,
-		flood_is_counted,	    what_was_left_out_is_said,
+		lines_have_their_level,
+		errno_is_kept,
+		clients_cannot_forge_lines,
+		long_lines_are_cut,
+		journal_gets_priorities,
+		budget_of_lines,
+		flood_is_counted,
+		what_was_left_out_is_said,
+		journal_gets_entries,
+		fields_cannot_be_forged,
+		text_is_text,
+		journal_that_goes_and_comes,
+		journal_that_does_not_read,
 	};
 	Suite *suite = suite_create("log");
 	TCase *tcase = tcase_create("log");
