@@ -40,6 +40,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
+# The list of tests, which is included before it, has rules of its own.
+.DEFAULT_GOAL := all
 
 VERSION := 0.1.0
 SOVERSION := 0
