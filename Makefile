@@ -490,6 +490,9 @@ INSTALLED = \
 	$(foreach f,$(wildcard docs/man/*.[1-9]),$(f):$(call man_target,$(f)):644) \
 	$(foreach f,$(wildcard packaging/completion/*),$(f):$(datadir)/bash-completion/completions/$(notdir $(f)):644) \
 	$(foreach f,$(wildcard packaging/*.service packaging/*.socket),$(f):$(unitdir)/$(notdir $(f)):644)
+# A page of section 3 has several functions: `man vram_close` finds it by a link.
+man_links = awk '/^\.SH NAME/ { getline; sub(/ \\-.*/, ""); gsub(/,/, ""); page = FILENAME; sub(/.*\//, "", page); \
+	for (i = 1; i <= NF; i++) if ($$i ".3" != page) print page, $$i ".3" }' $(wildcard docs/man/*.3)
 PC := $(wildcard libclient/libvram.pc.in)
 CONF := $(wildcard packaging/vramd.conf)
 
@@ -502,6 +505,7 @@ endef
 
 install: all
 	$(foreach i,$(INSTALLED),$(call put,$(i)))
+	$(Q)$(man_links) | while read -r page name; do ln -sfn $$page $(DESTDIR)$(mandir)/man3/$$name || exit; done
 ifneq ($(CLIENT_SRC),)
 	$(Q)ln -sfn libvram.so.$(SOVERSION) $(DESTDIR)$(libdir)/libvram.so
 endif
@@ -526,4 +530,5 @@ uninstall:
 	$(Q)rm -f $(foreach i,$(INSTALLED),$(DESTDIR)$(call field,2,$(i))) \
 		$(DESTDIR)$(libdir)/libvram.so $(DESTDIR)$(libdir)/pkgconfig/libvram.pc \
 		$(DESTDIR)$(libdir)/vram/cuda/libcuda.so
+	$(Q)$(man_links) | while read -r page name; do rm -f $(DESTDIR)$(mandir)/man3/$$name; done
 	$(Q)rmdir $(DESTDIR)$(libdir)/vram/cuda $(DESTDIR)$(libdir)/vram 2>/dev/null || true
