@@ -488,7 +488,7 @@ INSTALLED = \
 	packaging/60-vram.rules:$(udevdir)/60-vram.rules:644 \
 	packaging/vram.sysusers:$(sysusersdir)/vram.conf:644 \
 	$(foreach f,$(wildcard docs/man/*.[1-9]),$(f):$(call man_target,$(f)):644) \
-	$(foreach f,$(wildcard packaging/completion/*),$(f):$(datadir)/bash-completion/completions/$(notdir $(f)):644) \
+	$(foreach p,vramd $(TOOLS),packaging/completion/vram:$(datadir)/bash-completion/completions/$(p):644) \
 	$(foreach f,$(wildcard packaging/*.service packaging/*.socket),$(f):$(unitdir)/$(notdir $(f)):644)
 # A page of section 3 has several functions: `man vram_close` finds it by a link.
 man_links = awk '/^\.SH NAME/ { getline; sub(/ \\-.*/, ""); gsub(/,/, ""); page = FILENAME; sub(/.*\//, "", page); \

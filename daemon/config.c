@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <ini.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -470,199 +469,6 @@ int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
 	return 0;
 }
 
-/* ---- the command line ---- */
-
-enum {
-	OPT_SOCKET = 256,
-	OPT_BUDGET,
-	OPT_SET,
-	OPT_USER,
-	OPT_CHECK,
-	OPT_VERSION,
-};
-
-static const struct {
-	struct option getopt;
-	const char *arg;
-	const char *help;
-} switches[] = {
-	{ { "user", no_argument, NULL, OPT_USER },
-	  NULL,
-	  "a private daemon of your own, with a socket below $XDG_RUNTIME_DIR" },
-	{ { "config", required_argument, NULL, 'c' },
-	  "FILE",
-	  "read FILE instead of the default file" },
-	{ { "socket", required_argument, NULL, OPT_SOCKET },
-	  "PATH",
-	  "the same as --set daemon.socket=PATH" },
-	{ { "budget", required_argument, NULL, OPT_BUDGET },
-	  "SIZE",
-	  "the same as --set device.budget=SIZE" },
-	{ { "set", required_argument, NULL, OPT_SET },
-	  "SECTION.KEY=VALUE",
-	  "a setting that overrides the file; may be repeated" },
-	{ { "check-config", no_argument, NULL, OPT_CHECK },
-	  NULL,
-	  "print the configuration that would be in force, and exit" },
-	{ { "version", no_argument, NULL, OPT_VERSION }, NULL, "print the version, and exit" },
-	{ { "help", no_argument, NULL, 'h' }, NULL, "print this, and exit" },
-};
-#define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))
-
-struct command_line {
-	bool user;
-	bool check_only;
-	const char *file;
-	char **settings; /* "section.key=value", in order */
-	size_t n_settings;
-};
-
-static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int usage(const char *format, ...)
-{
-	va_list args;
-
-	fputs("vramd: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputs("\nTry 'vramd --help'.\n", stderr);
-	return CONFIG_E_USAGE;
-}
-
-static int setting_add(struct command_line *line, const char *prefix, const char *value)
-{
-	char **settings = reallocarray(line->settings, line->n_settings + 1, sizeof(*settings));
-
-	if (!settings)
-		return err_origin(-ENOMEM);
-	line->settings = settings;
-	if (asprintf(&settings[line->n_settings], "%s%s", prefix, value) < 0)
-		return err_origin(-ENOMEM);
-	line->n_settings++;
-	return 0;
-}
-
-static int command_line_parse(struct command_line *line, int argc, char *const argv[])
-{
-	struct option long_options[N_SWITCHES + 1] = { 0 };
-	size_t i;
-	int c, r = 0;
-
-	for (i = 0; i < N_SWITCHES; i++)
-		long_options[i] = switches[i].getopt;
-	optind = 0; /* may be called again */
-	while (r == 0 && (c = getopt_long(argc, argv, "+:c:h", long_options, NULL)) != -1) {
-		switch (c) {
-		case OPT_USER:
-			line->user = true;
-			break;
-		case OPT_CHECK:
-			line->check_only = true;
-			break;
-		case 'c':
-			line->file = optarg;
-			break;
-		case OPT_SOCKET:
-			r = setting_add(line, "daemon.socket=", optarg);
-			break;
-		case OPT_BUDGET:
-			r = setting_add(line, "device.budget=", optarg);
-			break;
-		case OPT_SET:
-			r = setting_add(line, "", optarg);
-			break;
-		case OPT_VERSION:
-			printf("vramd %s\n", VRAM_VERSION);
-			return CONFIG_E_DONE;
-		case 'h':
-			config_help(stdout);
-			return CONFIG_E_DONE;
-		case ':':
-			return usage("%s needs an argument", argv[optind - 1]);
-		default:
-			return usage("there is no option %s", argv[optind - 1]);
-		}
-	}
-	if (r == 0 && optind < argc)
-		return usage("unexpected argument '%s'", argv[optind]);
-	return err_trace(r);
-}
-
-/* Applies one "section.key=value". */
-static int setting_apply(struct config *config, char *setting, char *reason)
-{
-	char *dot = strchr(setting, '.'), *equal = strchr(setting, '=');
-
-	if (!dot || !equal || equal < dot)
-		return reason_set(reason, -EINVAL, "'%.200s' is not SECTION.KEY=VALUE", setting);
-	*dot = '\0';
-	*equal = '\0';
-	return err_trace(config_set(config, setting, dot + 1, equal + 1, reason));
-}
-
-/* The default file need not exist; one that was asked for must. */
-static int file_apply(struct config *config, const char *file, char *reason)
-{
-	const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-	char path[4096];
-
-	if (file)
-		return err_trace(config_read(config, file, reason));
-	if (!config->user)
-		snprintf(path, sizeof(path), "%s/vramd.conf", VRAM_SYSCONFDIR);
-	else if (base && base[0] == '/')
-		snprintf(path, sizeof(path), "%s/vramd/vramd.conf", base);
-	else
-		snprintf(path, sizeof(path), "%s/.config/vramd/vramd.conf", home ? home : "");
-	if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
-		return 0;
-	return err_trace(config_read(config, path, reason));
-}
-
-static int config_build(struct config *config, const struct command_line *line)
-{
-	char reason[CONFIG_REASON_MAX] = "out of memory";
-	size_t i;
-	int r;
-
-	r = file_apply(config, line->file, reason);
-	if (r == 0) {
-		for (i = 0; i < line->n_settings && r == 0; i++)
-			r = setting_apply(config, line->settings[i], reason);
-		if (r == 0)
-			r = config_finish(config, reason);
-	}
-	if (r == 0)
-		return 0;
-	fprintf(stderr, "vramd: %s\n", reason);
-	return CONFIG_E_USAGE;
-}
-
-int config_load(struct config *out, int argc, char *const argv[])
-{
-	struct command_line line = { 0 };
-	struct config config;
-	size_t i;
-	int r;
-
-	r = command_line_parse(&line, argc, argv);
-	if (r == 0)
-		r = config_init(&config, line.user);
-	if (r == 0) {
-		config.check_only = line.check_only;
-		r = config_build(&config, &line);
-		if (r == 0)
-			*out = config;
-		else
-			config_deinit(&config);
-	}
-	for (i = 0; i < line.n_settings; i++)
-		free(line.settings[i]);
-	free(line.settings);
-	return err_trace(r);
-}
-
 void config_print(const struct config *config, FILE *f)
 {
 	char value[CONFIG_VALUE_MAX];
@@ -680,31 +486,10 @@ void config_print(const struct config *config, FILE *f)
 	}
 }
 
-void config_help(FILE *f)
+void config_each(void (*fn)(const struct config_option *option, void *userdata), void *userdata)
 {
-	char left[64];
 	size_t i;
 
-	fputs("Usage: vramd [OPTION]...\n"
-	      "Share one device between model processes that do not know of each other.\n\n",
-	      f);
-	for (i = 0; i < N_SWITCHES; i++) {
-		snprintf(left, sizeof(left), "%s--%s%s%s",
-			 switches[i].getopt.val == 'c' ? "-c, " :
-			 switches[i].getopt.val == 'h' ? "-h, " :
-							 "    ",
-			 switches[i].getopt.name, switches[i].arg ? " " : "",
-			 switches[i].arg ? switches[i].arg : "");
-		fprintf(f, "  %-30s %s\n", left, switches[i].help);
-	}
-	fprintf(f, "\nSettings, for %s/vramd.conf and --set, and their defaults:\n",
-		VRAM_SYSCONFDIR);
-	for (i = 0; i < N_OPTIONS; i++) {
-		snprintf(left, sizeof(left), "%s.%s", options[i].section, options[i].key);
-		fprintf(f, "  %-30s %s [%s]\n", left, options[i].help,
-			options[i].show ? options[i].show : options[i].value);
-	}
-	fputs("\nWithout --user the daemon serves the whole machine and is started as root.\n"
-	      "See vramd(8) and vramd.conf(5).\n",
-	      f);
+	for (i = 0; i < N_OPTIONS; i++)
+		fn(&options[i], userdata);
 }

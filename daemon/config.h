@@ -7,8 +7,8 @@
  * with half of what its administrator wrote is worse than one that does not start.
  *
  * One table (config.c) says for every setting its section, key, type, range, default and one line
- * of help. The parser, `vramd --help`, `vramd --check-config` and the test of the manual page read
- * it.
+ * of help. The parser, `vramd --help`, `vramd --check-config`, the shell's completion and the test of
+ * the manual page read it. The command line is in config_line.c.
  */
 #ifndef VRAM_DAEMON_CONFIG_H
 #define VRAM_DAEMON_CONFIG_H
@@ -86,8 +86,9 @@ struct config {
 
 /* What config_load() may say beside 0 and -errno. */
 enum {
-	CONFIG_E_DONE = 1,  /* --help or --version was answered: exit 0 */
-	CONFIG_E_USAGE = 2, /* said on stderr: exit 2 */
+	CONFIG_E_DONE = 1,   /* --help or --version was answered: exit 0 */
+	CONFIG_E_USAGE = 2,  /* said on stderr: exit 2 */
+	CONFIG_E_FAILED = 3, /* the same: exit 1 */
 };
 
 /* Room for any reason. */
@@ -118,6 +119,8 @@ int config_load(struct config *out, int argc, char *const argv[]);
 
 /* The configuration as a file that config_read() takes. */
 void config_print(const struct config *config, FILE *f);
-void config_help(FILE *f);
+/* Calls fn for every setting that there is, in the order of the table. */
+struct config_option;
+void config_each(void (*fn)(const struct config_option *option, void *userdata), void *userdata);
 
 #endif

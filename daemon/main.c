@@ -18,6 +18,8 @@ int main(int argc, char *argv[])
 		return EXIT_SUCCESS;
 	if (r == CONFIG_E_USAGE)
 		return 2;
+	if (r == CONFIG_E_FAILED)
+		return EXIT_FAILURE;
 	if (r < 0) {
 		fprintf(stderr, "vramd: cannot read the configuration: out of memory\n");
 		return EXIT_FAILURE;

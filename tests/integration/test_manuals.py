@@ -96,7 +96,7 @@ class Vramctl(unittest.TestCase):
 
     def test_completion_of_the_shell(self):
         script = (
-            'source "$1"; COMP_WORDS=("$2" "$3" "$4"); COMP_CWORD=$5; COMPREPLY=(); _vramctl; '
+            'source "$1"; COMP_WORDS=("$2" "$3" "$4"); COMP_CWORD=$5; COMP_LINE="$2 $3 $4"; _vram; '
             'echo "${COMPREPLY[*]}"'
         )
         for words, at, wanted in (
@@ -111,7 +111,7 @@ class Vramctl(unittest.TestCase):
                     "-c",
                     script,
                     "bash",
-                    os.path.join(SRC, "packaging/completion/vramctl"),
+                    os.path.join(SRC, "packaging/completion/vram"),
                     os.path.join(BUILD, "vramctl"),
                     *words,
                     str(at),
@@ -122,6 +122,13 @@ class Vramctl(unittest.TestCase):
                 check=True,
             )
             self.assertEqual(done.stdout.strip(), wanted, (words, done))
+
+
+class Vramrun(unittest.TestCase):
+    def test_options(self):
+        options = [left for left, _ in help_part(run("vramrun", "--help"), "Options")]
+        self.assertEqual(options, page("vramrun.1")["OPTIONS"])
+        self.assertGreaterEqual(len(options), 11)
 
 
 class Vramd(unittest.TestCase):
@@ -138,8 +145,7 @@ class Vramd(unittest.TestCase):
         return found
 
     def test_options(self):
-        lines = re.search(r"\n\n((?:  .*\n)+)\nSettings", self.help).group(1).splitlines()
-        options = [re.split(r"\s{2,}", line.strip(), maxsplit=1)[0] for line in lines]
+        options = [left for left, _ in help_part(self.help, "Options")]
         self.assertEqual(options, page("vramd.8")["OPTIONS"])
 
     def test_settings_of_the_manual(self):

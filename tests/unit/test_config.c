@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// links: daemon/config.c daemon/config_value.c common/err.c common/size.c common/socket.c
+// links: daemon/config.c daemon/config_line.c daemon/config_value.c common/cli.c common/err.c common/size.c common/socket.c
 // libs: -linih
 /* The configuration: defaults, file, command line, and every way to get one wrong. */
 #define _GNU_SOURCE 1

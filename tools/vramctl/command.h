@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "tools/shared/cli.h"
+#include "common/cli.h"
 
 struct options {
 	const char *socket;

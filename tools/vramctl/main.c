@@ -29,8 +29,7 @@ static const struct cli_option option_table[] = {
 	{ OPT_ALL, 0, "all", NULL, "evict every model", " evict " },
 	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
 	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
-	{ OPT_COMPLETE, 0, "complete", NULL,
-	  "print what may follow the words given, for the shell's completion", NULL },
+	CLI_OPTION_COMPLETE(OPT_COMPLETE),
 	{ .id = 0 },
 };
 
@@ -51,7 +50,7 @@ static void print_help(void)
 	for (command = commands; command->name; command++) {
 		snprintf(left, sizeof(left), "%s%s%s", command->name, command->args ? " " : "",
 			 command->args ? command->args : "");
-		cli_print_row(left, command->help);
+		cli_print_row(&vramctl_cli, left, command->help);
 	}
 	cli_print_options(&vramctl_cli, NULL);
 	printf("\nThe daemon is looked for at $VRAM_SOCKET, then %s, then below\n"
@@ -205,12 +204,12 @@ static int run(const struct options *options, unsigned long given, int argc, cha
 	const struct command *command;
 	int words;
 
+	if (options->complete)
+		return run_complete(options, argc, argv);
 	if (options->version) {
 		printf("vramctl %s\n", VRAM_VERSION);
 		return EXIT_SUCCESS;
 	}
-	if (options->complete)
-		return run_complete(options, argc, argv);
 	if (argc == 0 && options->help) {
 		print_help();
 		return EXIT_SUCCESS;
@@ -229,6 +228,9 @@ int main(int argc, char *argv[])
 	unsigned long given = 0;
 	int r;
 
+	if (argc > 1 && !strcmp(argv[1], "--complete") &&
+	    cli_complete_value(&vramctl_cli, argc - 1, argv + 1))
+		return cli_finish(&vramctl_cli, EXIT_SUCCESS);
 	r = options_parse(&options, &given, argc, argv);
 	if (r == 0)
 		r = run(&options, given, argc - optind, argv + optind);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/cli.h"
 #include "common/proto.h"
 #include "libclient/vram.h"
 #include "tools/vramrun/device.h"
@@ -26,9 +27,8 @@
 #define SHIM	  "libvram-preload.so"
 #define CUDA_SHIM "cuda/libcuda.so.1"
 
-/* As env(1), nice(1) and others have it; codes of the program's own begin below. */
+/* As env(1), nice(1) and others have it, beside EXIT_USAGE; codes of the program's own begin below. */
 enum {
-	EXIT_USAGE = 2,
 	EXIT_OURS = 125,
 	EXIT_CANNOT_RUN = 126,
 	EXIT_NOT_FOUND = 127,
@@ -45,26 +45,54 @@ struct options {
 	bool stats;
 };
 
-static void usage(FILE *out)
+enum {
+	OPT_SOCKET = 1,
+	OPT_REQUIRE,
+	OPT_QUIET,
+	OPT_VERBOSE,
+	OPT_STATS,
+	OPT_NAME,
+	OPT_DRIVER,
+	OPT_NO_CUDA,
+	OPT_COMPLETE,
+	OPT_VERSION,
+	OPT_HELP,
+};
+
+static const struct cli_option option_table[] = {
+	{ OPT_SOCKET, 's', "socket", "PATH",
+	  "where vramd listens [$VRAM_SOCKET, the system's or the user's]", NULL },
+	{ OPT_REQUIRE, 'r', "require", NULL,
+	  "fail if vramd cannot be reached or PROGRAM cannot be served", NULL },
+	{ OPT_QUIET, 'q', "quiet", NULL, "say nothing on stderr", NULL },
+	{ OPT_VERBOSE, 'v', "verbose", NULL, "say which files and which card are served", NULL },
+	{ OPT_STATS, 0, "stats", NULL, "at the end, say what was paged", NULL },
+	{ OPT_NAME, 'n', "name", "NAME", "what vramctl shows [the program's name]", NULL },
+	{ OPT_DRIVER, 0, "driver", "PATH",
+	  "the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]", NULL },
+	{ OPT_NO_CUDA, 0, "no-cuda", NULL, "leave PROGRAM's memory on a card to the driver", NULL },
+	CLI_OPTION_COMPLETE(OPT_COMPLETE),
+	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
+	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
+	{ .id = 0 },
+};
+
+/* The options of the program that is run are not ours. */
+static const struct cli cli = { .program = "vramrun",
+				.options = option_table,
+				.stop_at_operand = true,
+				.column = 18 };
+
+static void help(void)
 {
 	fputs("Usage: vramrun [OPTION]... [--] PROGRAM [ARG]...\n"
 	      "Run PROGRAM with its model files (GGUF, safetensors), or its memory on a CUDA card,\n"
-	      "paged by vramd.\n"
-	      "\n"
-	      "  -s, --socket PATH  where vramd listens [$VRAM_SOCKET, the system's or the user's]\n"
-	      "  -r, --require      fail if vramd cannot be reached or PROGRAM cannot be served\n"
-	      "  -q, --quiet        say nothing on stderr\n"
-	      "  -v, --verbose      say which files and which card are served\n"
-	      "      --stats        at the end, say what was paged\n"
-	      "  -n, --name NAME    what vramctl shows [the program's name]\n"
-	      "      --driver PATH  the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]\n"
-	      "      --no-cuda      leave PROGRAM's memory on a card to the driver\n"
-	      "      --version      print the version, and exit\n"
-	      "  -h, --help         print this, and exit\n"
-	      "\n"
-	      "The exit status is PROGRAM's; 125 if vramrun fails itself, 126 if PROGRAM cannot be\n"
+	      "paged by vramd.\n",
+	      stdout);
+	cli_print_options(&cli, NULL);
+	fputs("\nThe exit status is PROGRAM's; 125 if vramrun fails itself, 126 if PROGRAM cannot be\n"
 	      "run, 127 if it is not found. See vramrun(1).\n",
-	      out);
+	      stdout);
 }
 
 static bool exists(const char *path)
@@ -193,49 +221,31 @@ static bool daemon_answers(const struct options *options)
 	return true;
 }
 
-static int parse(struct options *options, int argc, char **argv)
+/* Return: where PROGRAM is in argv; 0: there is nothing to run, *out_status is the exit status. */
+static int parse(struct options *options, int argc, char **argv, int *out_status)
 {
-	enum {
-		OPT_STATS = 256,
-		OPT_VERSION,
-		OPT_DRIVER,
-		OPT_NO_CUDA,
-	};
-	static const struct option longs[] = {
-		{ "socket", required_argument, NULL, 's' },
-		{ "require", no_argument, NULL, 'r' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "stats", no_argument, NULL, OPT_STATS },
-		{ "name", required_argument, NULL, 'n' },
-		{ "driver", required_argument, NULL, OPT_DRIVER },
-		{ "no-cuda", no_argument, NULL, OPT_NO_CUDA },
-		{ "version", no_argument, NULL, OPT_VERSION },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int opt;
+	int id;
 
-	/* "+": options end at the program, whose own are not ours. */
-	while ((opt = getopt_long(argc, argv, "+s:rqvn:h", longs, NULL)) != -1) {
-		switch (opt) {
-		case 's':
+	*out_status = EXIT_USAGE;
+	while ((id = cli_next(&cli, argc, argv)) > 0) {
+		switch (id) {
+		case OPT_SOCKET:
 			options->socket = optarg;
 			break;
-		case 'r':
+		case OPT_REQUIRE:
 			options->require = true;
 			break;
-		case 'q':
+		case OPT_QUIET:
 			options->quiet = true;
 			break;
-		case 'v':
+		case OPT_VERBOSE:
 			options->verbose = true;
-			break;
-		case 'n':
-			options->name = optarg;
 			break;
 		case OPT_STATS:
 			options->stats = true;
+			break;
+		case OPT_NAME:
+			options->name = optarg;
 			break;
 		case OPT_DRIVER:
 			options->driver = optarg;
@@ -243,21 +253,24 @@ static int parse(struct options *options, int argc, char **argv)
 		case OPT_NO_CUDA:
 			options->no_cuda = true;
 			break;
+		case OPT_COMPLETE:
+			cli_usage(&cli, "--complete must be the first option");
+			return 0;
 		case OPT_VERSION:
 			printf("vramrun %s\n", VRAM_VERSION);
-			exit(0);
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			return -1;
+			*out_status = cli_finish(&cli, EXIT_SUCCESS);
+			return 0;
+		case OPT_HELP:
+			help();
+			*out_status = cli_finish(&cli, EXIT_SUCCESS);
+			return 0;
 		}
 	}
+	if (id == 0)
+		return 0;
 	if (optind == argc) {
-		fputs("vramrun: which program?\n", stderr);
-		usage(stderr);
-		return -1;
+		cli_usage(&cli, "which program is to be run?");
+		return 0;
 	}
 	return optind;
 }
@@ -339,12 +352,15 @@ int main(int argc, char **argv)
 {
 	struct options options = { 0 };
 	char program[PATH_MAX], text[256];
-	int first = parse(&options, argc, argv);
 	bool harmful = false, found;
 	const char *why = NULL;
+	int first, status;
 
-	if (first < 0)
-		return EXIT_USAGE;
+	if (cli_complete(&cli, argc, argv, ":programs"))
+		return cli_finish(&cli, EXIT_SUCCESS);
+	first = parse(&options, argc, argv, &status);
+	if (first == 0)
+		return status;
 	found = find_program(argv[first], program, sizeof(program));
 	if (found)
 		why = elf_why_not(program, &harmful, text, sizeof(text));
