@@ -37,9 +37,9 @@ PARTS = [
 # name it has, or has as a prefix before an underscore (gpu_host.c: gpu). It may include
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
-    ["log", "loop", "policy", "gpu", "privileges", "config"],
+    ["log", "loop", "policy", "admission", "job", "gpu", "privileges", "config", "json_text", "trace"],
     ["arbiter", "limits", "limit_table", "object", "store", "swap", "hostpool", "pager"],
-    ["scheduler", "stats"],
+    ["scheduler", "snapshot"],
     ["session", "admin", "listener", "metrics"],
     ["daemon"],
     ["main"],
@@ -51,7 +51,8 @@ SOLE = [
     (r"cuda\.h", r"(?!)"),
     (r"common/cuda_\w+\.h", r"common/cuda_\w+\.[ch]|daemon/gpu_cuda\w*\.[ch]|libclient/cuda\w*(/\w+)?\.[ch]"),
     (r"xf86drm(Mode)?\.h|libdrm/.*|drm/.*|\w+_drm\.h", r"common/drm\.c"),
-    (r"bpf/.*", r"tools/vramtrace/.*"),
+    (r"bpf/.*", r"tools/vramtrace/(attach\.c|bpf/\w+\.bpf\.c)"),
+    (r"sys/sdt\.h", r"daemon/trace\.c"),
     (r"ini\.h", r"daemon/config\w*\.c"),
     (r"cap-ng\.h", r"daemon/privileges\.c"),
     (r"kmod/uapi/.*", r"kmod/.*|daemon/arbiter_kmod(_\w+)?\.[ch]|libclient/(client|table_kmod)\.c|tools/vramtrace/.*"),
