@@ -299,6 +299,7 @@ static const struct command {
 	{ "limit_show", admin_limit_show, false, { "subject", NULL } },
 	{ "limit_set", admin_limit_set, true, { "subject", "settings", NULL } },
 	{ "pressure", admin_pressure, false, { NULL } },
+	{ "snapshot", admin_snapshot, false, { NULL } },
 	{ "evict", handle_evict, true, { "model", "all", NULL } },
 	{ "version", handle_version, false, { NULL } },
 };
@@ -396,14 +397,17 @@ int admin_handle(struct scheduler *s, const struct ucred *peer, const char *json
 		.privileged = peer->uid == 0 || peer->uid == geteuid(),
 	};
 	_cleanup_json_ json_t *answer = answer_new(&req, json, len);
-	_cleanup_free_ char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = req.text;
 	_cleanup_close_ int fd = -1;
-	size_t text_len;
+	size_t text_len = req.text_len;
 	int r;
 
+	if (!text) {
+		text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+		text_len = text ? strlen(text) : 0;
+	}
 	if (!text)
 		return err_origin(-ENOMEM);
-	text_len = strlen(text);
 	r = fd_memfd_sealed("vramd-admin", text_len, 0, &fd);
 	if (r < 0)
 		return err_trace(r);

@@ -19,6 +19,8 @@ struct admin_request {
 	bool privileged; /* root or the daemon's own user */
 	const json_t *json;
 	char reason[ADMIN_REASON_MAX];
+	char *text; /* the whole answer, where it was not made of values; freed with the request */
+	size_t text_len;
 };
 
 /* Notes why. Return: r. */
@@ -27,6 +29,7 @@ __attribute__((format(printf, 3, 4))) int admin_fail(struct admin_request *req, 
 
 int admin_limit_show(struct admin_request *req, struct json_maker *m);
 int admin_limit_set(struct admin_request *req, struct json_maker *m);
+int admin_snapshot(struct admin_request *req, struct json_maker *m);
 int admin_pressure(struct admin_request *req, struct json_maker *m);
 
 #endif

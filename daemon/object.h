@@ -101,6 +101,10 @@ struct use {
 
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
+
+	/* For status, when scheduler_look() came by last. */
+	uint64_t acquires; /* of its slots; without slots: chunks that it has passed */
+	uint64_t passed;   /* the latter as the policy counts, which may begin anew */
 };
 
 struct object {
@@ -117,6 +121,9 @@ struct object {
 	uint64_t resident_bytes; /* of chunks that take memory: loading and evicting ones too */
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
+	uint64_t written_bytes; /* to the host tier or to swap; of a buffer */
+	uint64_t tier_bytes
+		[3]; /* by enum arbiter_tier, in the ledger when scheduler_look() came by last */
 	uint32_t n_moving; /* chunks LOADING or EVICTING: the object must not be freed */
 	struct list_node uses;
 	uint32_t n_openings;	  /* MODEL_OPENs whose EXTENTS are still coming: not to be freed */

@@ -294,6 +294,7 @@ static void copy_done(struct gpu_copy *copy, int res)
 		struct object *object = t->object;
 
 		pager->stats.link_out_bytes += copy->len;
+		object->written_bytes += copy->len;
 		if (!host_keep(pager, object, (uint32_t)t->host_slot, HOST_SLOT_DIRTY))
 			res = -EDQUOT;
 	}
@@ -322,7 +323,10 @@ static void io_done(struct store_io *io, int res)
 	struct pager *pager = t->pager;
 
 	if (io->write) {
-		pager->stats.swap_out_bytes += res == 0 ? io->len : 0;
+		if (res == 0) {
+			pager->stats.swap_out_bytes += io->len;
+			t->object->written_bytes += io->len;
+		}
 		transfer_finish(t, res);
 		return;
 	}

@@ -83,7 +83,9 @@ struct policy_tenant_info {
 };
 
 struct policy_user_info {
+	bool started;	       /* it was seen at all */
 	uint32_t position;     /* where in the order it was last seen */
+	uint32_t n_positions;  /* of a pass */
 	uint64_t passes;       /* times it came round */
 	uint64_t ns_per_chunk; /* measured pace, stalls included; 0: unknown */
 	uint32_t lag;	       /* chunks behind the position that are kept for stragglers */

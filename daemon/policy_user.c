@@ -520,7 +520,9 @@ double user_pace(const struct policy_user *user)
 
 void policy_user_info(const struct policy_user *user, struct policy_user_info *out)
 {
+	out->started = user->started;
 	out->position = user->started ? user->cursor : 0;
+	out->n_positions = user->obj->n_cycle;
 	out->passes = user->passes;
 	out->ns_per_chunk = (uint64_t)user->tau[user->pass];
 	out->lag = user->lag;

@@ -244,6 +244,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		return -ENOMEM;
 	s->loop = loop;
 	s->config = config;
+	s->started_ns = loop_now();
 	s->tick.fn = scheduler_tick;
 	s->retry.fn = scheduler_retry;
 	list_init(&s->sessions);
@@ -684,6 +685,7 @@ void scheduler_use_detach(struct scheduler *s, struct use *use)
 	for (; use->n_waiting; use->n_waiting--)
 		stall_end(s, ss, STALL_FAULT, now);
 	list_del(&use->active);
+	info_use_ends(use);
 	policy_user_free(use->policy);
 	/* With another use of the same session its mappings stay closed where they have to be. */
 	if (!has_other_use(ss, object, use)) {

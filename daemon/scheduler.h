@@ -73,6 +73,8 @@ struct scheduler_session {
 	uint64_t faults;
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
+	uint64_t written_bytes;	 /* of buffers that have been closed */
+	uint64_t ended_acquires; /* of uses that have ended */
 };
 
 int scheduler_new(struct scheduler **out, struct loop *loop, const struct config *config);
@@ -167,10 +169,46 @@ struct scheduler_object_info {
 	uint64_t resident_bytes;
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
+	uint64_t tier_bytes[ARBITER_N_TIERS]; /* in the ledger, when scheduler_look() was called last */
 	uint32_t chunk_bytes;
 	uint32_t n_uses;
 	uid_t uid; /* of the first user; (uid_t)-1: nobody */
+	bool pinned;
 };
+
+enum scheduler_session_state {
+	SESSION_IDLE,	 /* has asked nothing for a while */
+	SESSION_RUNNING, /* goes on without waiting */
+	SESSION_STALLED, /* waits for memory */
+	SESSION_QUEUED,	 /* waits to be admitted */
+	SESSION_PAUSED,	 /* by an administrator or its owner */
+};
+
+/* What costs more to find out than the info above. */
+struct scheduler_session_detail {
+	enum scheduler_session_state state;
+	uint64_t tier_bytes[ARBITER_N_TIERS]; /* of its objects, shared ones whole */
+	/*
+	 * How often it came to use something: acquires of layers, of which those that waited are faults too. Of a
+	 * program without layers: the chunks that it is known to have passed.
+	 */
+	uint64_t acquires;
+	uint64_t written_bytes; /* of its buffers, to the host tier and to swap */
+	/* Of its largest model. */
+	bool has_position;
+	uint32_t position, n_positions;
+	uint64_t passes;
+	uint64_t pace_ns; /* a pass; 0: unknown */
+};
+
+/*
+ * Brings up to date what scheduler_session_detail() and the tier_bytes of objects say. Looks at so many slots of residency
+ * tables at most; with more of them it takes several calls until each was looked at.
+ */
+void scheduler_look(struct scheduler *s);
+void scheduler_session_detail(struct scheduler *s, const struct scheduler_session *ss,
+			      struct scheduler_session_detail *out);
+uint64_t scheduler_started_ns(const struct scheduler *s);
 void scheduler_session_info(struct scheduler *s, const struct scheduler_session *ss,
 			    struct scheduler_session_info *out);
 /* fn returns nonzero to stop. The scheduler must not be changed meanwhile. */

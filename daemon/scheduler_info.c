@@ -91,6 +91,155 @@ void scheduler_session_info(struct scheduler *s, const struct scheduler_session 
 		out->charged_bytes = usage.usage;
 }
 
+uint64_t scheduler_started_ns(const struct scheduler *s)
+{
+	return s->started_ns;
+}
+
+/* ---- what is looked at only now and then ---- */
+
+/*
+ * Slots of residency tables that are read at a time: a cache line each, some milliseconds in all. Clients may
+ * have 16 times as many in one session.
+ */
+#define LOOK_SLOTS 131072u
+
+static uint64_t add_capped(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
+/* The client writes these counters: what they say is capped and never goes back, no more is known of them. */
+static void look_at_slots(struct use *use)
+{
+	uint64_t acquires = 0;
+
+	for (uint32_t i = 0; i < use->n_layers; i++)
+		acquires = add_capped(acquires, residency_uses(&use->slots[i]));
+	if (use->acquires < acquires)
+		use->acquires = acquires;
+}
+
+static void look_at_passes(struct use *use)
+{
+	struct policy_user_info info;
+	uint64_t passed;
+
+	policy_user_info(use->policy, &info);
+	passed = info.passes * info.n_positions + (info.started ? info.position + 1 : 0);
+	use->acquires += passed >= use->passed ? passed - use->passed : passed;
+	use->passed = passed;
+}
+
+/* Return: how many slots were read. */
+static uint32_t look_at_session(struct scheduler_session *ss)
+{
+	struct use *use;
+	uint32_t n = 0;
+
+	list_for_each(use, &ss->uses, in_session) {
+		if (use->n_layers)
+			look_at_slots(use);
+		else
+			look_at_passes(use);
+		n += use->n_layers;
+	}
+	return n;
+}
+
+void scheduler_look(struct scheduler *s)
+{
+	struct arbiter_share_info share;
+	struct scheduler_session *ss;
+	uint64_t from = s->look_from;
+	struct object *object;
+	uint32_t n = 0;
+
+	list_for_each(object, &s->objects, node)
+		if (arbiter_share_read(s->arbiter, object->share, &share) == 0)
+			memcpy(object->tier_bytes, share.bytes, sizeof(object->tier_bytes));
+	/* Sessions are in the order of their numbers. First those that were left out the last time. */
+	s->look_from = 0;
+	for (int round = 0; round < 2 && !s->look_from; round++) {
+		list_for_each(ss, &s->sessions, node) {
+			if ((ss->id >= from) != (round == 0))
+				continue;
+			if (n >= LOOK_SLOTS) {
+				s->look_from = ss->id;
+				break;
+			}
+			n += look_at_session(ss);
+		}
+	}
+}
+
+void info_use_ends(const struct use *use)
+{
+	struct scheduler_session *ss = use->session;
+	struct use last = *use;
+
+	if (last.n_layers)
+		look_at_slots(&last);
+	else
+		look_at_passes(&last);
+	ss->ended_acquires = add_capped(ss->ended_acquires, last.acquires);
+	ss->written_bytes += use->object->written_bytes;
+}
+
+static enum scheduler_session_state state_of(const struct scheduler_session *ss)
+{
+	if (ss->n_stalls)
+		return SESSION_STALLED;
+	return ss->running ? SESSION_RUNNING : SESSION_IDLE;
+}
+
+/* Where it is in the model that it mostly waits for. */
+static void find_position(const struct scheduler_session *ss, struct scheduler_session_detail *out)
+{
+	const struct use *use, *largest = NULL;
+	struct policy_user_info info;
+
+	list_for_each(use, &ss->uses, in_session)
+		if (use->object->kind == POLICY_MODEL &&
+		    (!largest || use->object->size_bytes > largest->object->size_bytes))
+			largest = use;
+	if (!largest)
+		return;
+	policy_user_info(largest->policy, &info);
+	if (!info.started)
+		return;
+	out->has_position = true;
+	out->position = info.position;
+	out->n_positions = info.n_positions;
+	out->passes = info.passes;
+	out->pace_ns = info.ns_per_chunk * info.n_positions;
+}
+
+void scheduler_session_detail(struct scheduler *s, const struct scheduler_session *ss,
+			      struct scheduler_session_detail *out)
+{
+	const struct use *use;
+
+	(void)s;
+	*out = (struct scheduler_session_detail){
+		.state = state_of(ss),
+		.acquires = ss->ended_acquires,
+		.written_bytes = ss->written_bytes,
+	};
+	list_for_each(use, &ss->uses, in_session) {
+		out->acquires = add_capped(out->acquires, use->acquires);
+		out->written_bytes += use->object->written_bytes;
+		for (uint32_t tier = 0; tier < ARBITER_N_TIERS; tier++)
+			out->tier_bytes[tier] += use->object->tier_bytes[tier];
+	}
+	/* A fault is a use that had to wait; threads at one place may be several faults. */
+	if (out->acquires < ss->faults)
+		out->acquires = ss->faults;
+	find_position(ss, out);
+}
+
+/* ---- all of them ---- */
+
 int scheduler_for_each_session(struct scheduler *s,
 			       int (*fn)(void *ctx, const struct scheduler_session_info *info),
 			       void *ctx)
@@ -124,12 +273,14 @@ int scheduler_for_each_object(struct scheduler *s,
 			.resident_bytes = object->resident_bytes,
 			.loaded_bytes = object->loaded_bytes,
 			.evicted_bytes = object->evicted_bytes,
+			.pinned = object->pinned,
 			.chunk_bytes = object->mem->chunk_bytes,
 			.uid = (uid_t)-1,
 		};
 
 		if (object->dead)
 			continue;
+		memcpy(info.tier_bytes, object->tier_bytes, sizeof(info.tier_bytes));
 		list_for_each(use, &object->uses, in_object) {
 			if (info.n_uses++ == 0)
 				info.uid = use->session->uid;

@@ -71,6 +71,8 @@ struct scheduler {
 	uint64_t evicted_bytes;
 	uint64_t faults;
 	uint64_t stall_ns; /* of sessions that have ended */
+	uint64_t started_ns;
+	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
 
 struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
@@ -83,6 +85,11 @@ void queue_pop(struct chunk_queue *queue);
 void scheduler_object_drop(struct scheduler *s, struct object *object);
 void object_free_now(struct scheduler *s, struct object *object);
 void queue_forget(struct chunk_queue *queue, const struct object *object);
+
+/* ---- scheduler_info.c ---- */
+
+/* A use ends: what was counted of it stays with its session. */
+void info_use_ends(const struct use *use);
 
 /* ---- scheduler_wait.c ---- */
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * snapshot: what the daemon knows at one moment, as numbers.
+ *
+ * It is taken on the loop's thread between two turns, so its numbers belong together. Whoever shows it
+ * (admin_snapshot.c as JSON, metrics.c as OpenMetrics) only writes down what is here: that is why they agree.
+ *
+ * Invariants:
+ *   - the bytes in use of a tier are the ledger's, for the device as for tenants and sessions;
+ *   - counters only grow while the daemon (or, for what the ledger counts, the module) lives;
+ *   - a view that is not `all` has of others' sessions and models nothing but sums.
+ *
+ * Ownership: what a snapshot points to is its own, but for the texts of sessions, models and the device: those
+ * are borrowed, and valid until the loop goes on.
+ */
+#ifndef VRAM_DAEMON_SNAPSHOT_H
+#define VRAM_DAEMON_SNAPSHOT_H
+
+#include "daemon/arbiter.h"
+#include "daemon/scheduler.h"
+
+struct snapshot_view {
+	bool all;  /* root and the daemon's own user */
+	uid_t uid; /* else: whose sessions */
+};
+
+struct snapshot_device {
+	const char *name, *backend, *pci;
+	uint32_t index;
+	bool held; /* drained, and nothing is loaded until it is resumed */
+	uint64_t used_bytes[ARBITER_N_TIERS];
+	uint64_t link_bytes_per_s;
+	struct scheduler_stats stats;
+	struct arbiter_pressure pressure;
+};
+
+struct snapshot_tenant {
+	char *subject; /* "user:1000", "cgroup:/a" */
+	struct arbiter_group group;
+	uid_t uid; /* of users */
+	uint32_t n_sessions;
+	struct arbiter_usage usage[ARBITER_N_TIERS];
+	struct arbiter_pressure pressure;
+};
+
+struct snapshot_session {
+	struct scheduler_session_info info;
+	struct scheduler_session_detail detail;
+	struct arbiter_usage usage[ARBITER_N_TIERS];
+	struct arbiter_pressure pressure;
+	char comm[16];
+};
+
+struct snapshot_model {
+	struct scheduler_object_info info;
+};
+
+struct snapshot_others {
+	uint64_t n_sessions, n_models;
+	uint64_t resident_bytes[ARBITER_N_TIERS]; /* of models */
+	uint64_t charged_bytes[ARBITER_N_TIERS];  /* to sessions */
+};
+
+struct snapshot {
+	struct snapshot_view view;
+	uint64_t time_ns, uptime_ns;
+	const char *ledger;		/* "daemon", "module" */
+	bool has_tier[ARBITER_N_TIERS]; /* of the machine */
+	struct snapshot_device device;
+	struct snapshot_tenant *tenants;
+	struct snapshot_session *sessions;
+	struct snapshot_model *models;
+	size_t n_tenants, n_sessions, n_models;
+	struct snapshot_others others;
+};
+
+/*
+ * Return: 0 and the caller's to snapshot_deinit(); -ENOMEM, or what the ledger said of the device. A tenant or session that
+ * the ledger does not know (any more) is left out.
+ */
+int snapshot_take(struct scheduler *s, const struct snapshot_view *view, struct snapshot *out);
+void snapshot_deinit(struct snapshot *snapshot);
+
+#endif
