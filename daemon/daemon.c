@@ -18,7 +18,7 @@
 #include "daemon/admin.h"
 #include "daemon/config.h"
 #include "daemon/listener.h"
-#include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 #include "daemon/privileges.h"
 #include "daemon/scheduler.h"
@@ -52,15 +52,16 @@ struct vramd {
 
 /* ---- clients ---- */
 
-static const char *refuse(struct vramd *d, uint32_t n, const char *whose, const char *limit)
+static const char *refuse(struct vramd *d, size_t n, uint64_t max, const char *whose,
+			  const char *limit, struct log_bound *out_bound)
 {
-	snprintf(d->refused, sizeof(d->refused), "%s %u sessions already (limits.%s)", whose, n,
-		 limit);
+	*out_bound = (struct log_bound){ .key = limit, .asked = n + 1, .limit = max };
+	snprintf(d->refused, sizeof(d->refused), "%s %zu sessions already (%s)", whose, n, limit);
 	return d->refused;
 }
 
 /* Return: NULL to let the client in, or why not. */
-static const char *admit(struct vramd *d, uid_t uid)
+static const char *admit(struct vramd *d, uid_t uid, struct log_bound *out_bound)
 {
 	bool privileged = uid == 0 || uid == geteuid();
 	uint64_t max = d->config->limits.max_sessions;
@@ -69,19 +70,21 @@ static const char *admit(struct vramd *d, uid_t uid)
 	if (privileged && !d->config->user)
 		max += DAEMON_SESSIONS_RESERVED;
 	if (n >= max)
-		return refuse(d, (uint32_t)n, "vramd has", "max_sessions");
+		return refuse(d, n, max, "vramd has", "limits.max_sessions", out_bound);
 	if (privileged)
 		return NULL;
 	n_user = sessions_count_user(uid);
 	if (n_user >= d->config->limits.max_sessions_per_user)
-		return refuse(d, (uint32_t)n_user, "this user has", "max_sessions_per_user");
+		return refuse(d, n_user, d->config->limits.max_sessions_per_user, "this user has",
+			      "limits.max_sessions_per_user", out_bound);
 	return NULL;
 }
 
-static const char *client_connected(void *owner, int fd, const struct ucred *peer, int pidfd)
+static const char *client_connected(void *owner, int fd, const struct ucred *peer, int pidfd,
+				    struct log_bound *out_bound)
 {
 	struct vramd *d = owner;
-	const char *reason = admit(d, peer->uid);
+	const char *reason = admit(d, peer->uid, out_bound);
 	struct session *session;
 	int r;
 
@@ -120,7 +123,7 @@ static void stop_begin(struct vramd *d, uint32_t signal)
 		log_warn("second signal: ending at once");
 		_exit(EXIT_FAILURE);
 	}
-	log_info("stopping: %s", strsignal((int)signal));
+	log_event(LOG_LEVEL_INFO, &LOG_ID(STOPPING), 1, "stopping: %s", strsignal((int)signal));
 	sd_notify(0, "STOPPING=1");
 	d->stop_by_ns = loop_now() + DAEMON_STOP_MAX_NS;
 	listener_stop(d->listener);
@@ -269,8 +272,12 @@ int daemon_run(struct vramd *d)
 
 	scheduler_stats(d->scheduler, &stats);
 	size_format(budget, stats.budget_bytes);
-	log_info("version %s, budget %s, listening on %s", VRAM_VERSION, budget,
-		 listener_path(d->listener));
+	log_event(LOG_LEVEL_INFO,
+		  (const struct log_field[]){ LOG_ID(STARTED),
+					      LOG_TEXT("VRAM_VERSION", VRAM_VERSION),
+					      LOG_NUMBER("VRAM_LIMIT", stats.budget_bytes) },
+		  3, "version %s, budget %s, listening on %s", VRAM_VERSION, budget,
+		  listener_path(d->listener));
 	sd_notifyf(0, "READY=1\nSTATUS=Budget %s, listening on %s", budget,
 		   listener_path(d->listener));
 	r = loop_run(d->loop);

@@ -21,7 +21,7 @@
 #include "common/err.h"
 #include "common/fd.h"
 #include "common/proto.h"
-#include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 
 #ifndef SO_PEERPIDFD
@@ -52,14 +52,16 @@ struct listener {
 
 /* ---- accepting ---- */
 
-static void refuse(int fd, const char *reason)
+static void refuse(int fd, const char *reason, const struct log_bound *bound)
 {
 	struct {
 		struct vram_msg_hdr hdr;
 		struct vram_msg_error error;
 	} msg = { .hdr = { .type = VRAM_MSG_GOODBYE, .size = sizeof(msg) } };
+	char numbers[LOG_BOUND_TEXT_MAX];
 
-	snprintf(msg.error.text, sizeof(msg.error.text), "%s", reason);
+	snprintf(msg.error.text, sizeof(msg.error.text), "%s%s", reason,
+		 log_bound_text(bound, numbers));
 	/* A fresh socket has room for it; if not, the client sees the end of the connection. */
 	(void)fd_send(fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
@@ -86,6 +88,7 @@ static void welcome(struct listener *listener, int accepted)
 	_cleanup_close_ int fd = accepted, pidfd = -1;
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
+	struct log_bound bound = { 0 };
 	const char *reason;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
@@ -93,14 +96,19 @@ static void welcome(struct listener *listener, int accepted)
 		return;
 	}
 	pidfd = peer_pidfd(fd, peer.pid);
-	reason = listener->fn(listener->owner, fd, &peer, pidfd);
+	reason = listener->fn(listener->owner, fd, &peer, pidfd, &bound);
 	if (!reason) {
 		steal_fd(&fd);
 		steal_fd(&pidfd);
 		return;
 	}
-	log_warn_limited("client of user %u, pid %d, refused: %s", peer.uid, peer.pid, reason);
-	refuse(fd, reason);
+	log_refusal(LOG_LEVEL_WARN, "refused",
+		    &(const struct log_refusal){ .id = LOG_ID_CLIENT_REFUSED,
+						 .reason = reason,
+						 .bound = bound.asked ? &bound : NULL,
+						 .pid = peer.pid,
+						 .uid = peer.uid });
+	refuse(fd, reason, bound.asked ? &bound : NULL);
 }
 
 static void pause_accepting(struct listener *listener, int error)

@@ -21,14 +21,16 @@
 #include <sys/socket.h>
 
 struct listener;
+struct log_bound;
 struct loop;
 
 /*
  * A client has connected. fd is non-blocking, pidfd is the client's process or -1 if it is gone.
  * Return: NULL if both were taken, also when the session failed later on; else why the client is
- * refused: it is told so and both are closed.
+ * refused: it is told so and both are closed. *out_bound is set then.
  */
-typedef const char *listener_fn(void *owner, int fd, const struct ucred *peer, int pidfd);
+typedef const char *listener_fn(void *owner, int fd, const struct ucred *peer, int pidfd,
+				struct log_bound *out_bound);
 
 /*
  * listener_new() - private: the modes of `vramd --user`. Return: 0, or -errno with the reason

@@ -33,11 +33,19 @@ struct loop;
 struct scheduler;
 
 /* What the scheduler asks of a session. */
+struct log_bound;
+
 struct scheduler_session_ops {
 	/* Ask the client to let go of a layer before a time. */
 	void (*revoke)(struct scheduler_session *ss, uint32_t slot, uint64_t deadline_ns);
 	/* End the session after the loop's turn; the reason is logged and sent. */
 	void (*fail)(struct scheduler_session *ss, int error, const char *reason);
+	/* The same for a limit that was passed: the numbers are said too. */
+	void (*fail_bound)(struct scheduler_session *ss, int error, const char *reason,
+			   const struct log_bound *bound);
+	/* A load was refused because of a limit; the client knows. bound may be NULL. */
+	void (*load_refused)(struct scheduler_session *ss, int error, const char *reason,
+			     const struct log_bound *bound);
 	/* The same in silence: the client has ended it, by letting go of /dev/vram. */
 	void (*gone)(struct scheduler_session *ss);
 	const char *(*name)(const struct scheduler_session *ss);

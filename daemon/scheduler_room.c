@@ -13,6 +13,7 @@
 
 #include "common/err.h"
 #include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/scheduler_private.h"
 
 /* Victims to be tried for one chunk before others get their turn. */
@@ -325,9 +326,14 @@ static void revoke_pins(struct scheduler *s, struct chunk_ref *ref, uint64_t now
 				begin_ns = ref->asked_ns;
 			}
 			if (timeout && now_ns - begin_ns >= timeout)
-				ss->ops->fail(ss, -ETIMEDOUT,
-					      "layers stayed pinned longer than limits.pin_timeout "
-					      "while others waited");
+				ss->ops->fail_bound(
+					ss, -ETIMEDOUT,
+					"layers stayed pinned longer than limits.pin_timeout "
+					"while others waited",
+					&(struct log_bound){ .key = "limits.pin_timeout",
+							     .asked = now_ns - begin_ns,
+							     .limit = timeout,
+							     .unit = LOG_UNIT_NS });
 			else
 				ss->ops->revoke(ss, slot, begin_ns + timeout);
 			return;

@@ -130,7 +130,7 @@ static void refresh(struct scheduler *s, struct object *object, uint32_t chunk, 
 	refresh_evictable(object, chunk);
 }
 
-static uint64_t layer_bytes(const struct layer *layer)
+uint64_t layer_bytes(const struct layer *layer)
 {
 	const struct gpu_object *mem = layer->use->object->mem;
 	uint64_t n = 0;
@@ -194,6 +194,7 @@ void serve_layer(struct scheduler *s, struct layer *layer)
 
 void refuse_layer(struct scheduler *s, struct layer *layer, int error)
 {
+	say_load_refused(s, layer, error);
 	layer_fail(layer, error);
 	if (layer->waiting)
 		layer_stop_waiting(s, layer);
@@ -213,6 +214,7 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	if (residency_state(&layer->shadow) != RESIDENCY_LOADING)
 		residency_begin_load(layer_residency(layer), &layer->shadow);
 	if (layer_bytes(layer) > s->gpu->budget_bytes) {
+		say_load_refused(s, layer, -ENOMEM);
 		layer_fail(layer, -ENOMEM);
 		return;
 	}

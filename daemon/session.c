@@ -117,15 +117,39 @@ static void send_goodbye(struct session *session, int error, const char *reason)
 	fd_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0, MSG_DONTWAIT);
 }
 
-void session_fail(struct session *session, int error, const char *reason)
+static void log_session(struct session *session, const char *id, enum log_level level,
+			const char *verb, int error, const char *reason,
+			const struct log_bound *bound)
 {
+	log_refusal(level, verb,
+		    &(const struct log_refusal){
+			    .id = id,
+			    .name = session->name,
+			    .reason = reason,
+			    .bound = bound,
+			    .session = session->ss.id,
+			    .pid = session->ss.pid,
+			    .uid = session->ss.uid,
+			    .error = error,
+		    });
+}
+
+void session_fail_bound(struct session *session, int error, const char *reason,
+			const struct log_bound *bound)
+{
+	char numbers[LOG_BOUND_TEXT_MAX], text[sizeof(((struct vram_msg_error *)0)->text)];
+
 	if (session->ended)
 		return;
-	log_warn_limited("session %llu (%s, pid %d, user %u) ended: %s (%s)",
-			 (unsigned long long)session->ss.id, session->name, (int)session->ss.pid,
-			 session->ss.uid, reason, err_name(error));
-	send_goodbye(session, error, reason);
+	log_session(session, LOG_ID_SESSION_ENDED, LOG_LEVEL_WARN, "ended", error, reason, bound);
+	snprintf(text, sizeof(text), "%s%s", reason, log_bound_text(bound, numbers));
+	send_goodbye(session, error, text);
 	session_end(session);
+}
+
+void session_fail(struct session *session, int error, const char *reason)
+{
+	session_fail_bound(session, error, reason, NULL);
 }
 
 static void on_revoke(struct scheduler_session *ss, uint32_t slot, uint64_t deadline_ns)
@@ -150,6 +174,19 @@ static void on_fail(struct scheduler_session *ss, int error, const char *reason)
 	session_fail(list_entry(ss, struct session, ss), error, reason);
 }
 
+static void on_fail_bound(struct scheduler_session *ss, int error, const char *reason,
+			  const struct log_bound *bound)
+{
+	session_fail_bound(list_entry(ss, struct session, ss), error, reason, bound);
+}
+
+static void on_load_refused(struct scheduler_session *ss, int error, const char *reason,
+			    const struct log_bound *bound)
+{
+	log_session(list_entry(ss, struct session, ss), LOG_ID_REQUEST_REFUSED, LOG_LEVEL_INFO,
+		    "refused", error, reason, bound);
+}
+
 /* A client that ends closes /dev/vram and the socket in any order: no reason for a warning. */
 static void on_gone(struct scheduler_session *ss)
 {
@@ -166,6 +203,8 @@ static void on_gone(struct scheduler_session *ss)
 static const struct scheduler_session_ops session_ops = {
 	.revoke = on_revoke,
 	.fail = on_fail,
+	.fail_bound = on_fail_bound,
+	.load_refused = on_load_refused,
 	.gone = on_gone,
 	.name = get_name,
 };
@@ -213,9 +252,10 @@ void session_reply_fds(struct session *session, const struct vram_msg_hdr *reque
 		session_end(session);
 }
 
-void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
-		    const char *text)
+void session_refuse_bound(struct session *session, const struct vram_msg_hdr *request, int error,
+			  const char *text, const struct log_bound *bound)
 {
+	char numbers[LOG_BOUND_TEXT_MAX];
 	struct {
 		struct vram_msg_hdr hdr;
 		struct vram_msg_error body;
@@ -229,15 +269,20 @@ void session_refuse(struct session *session, const struct vram_msg_hdr *request,
 	};
 	int r;
 
-	log_info_limited("session %llu (%s, pid %d, user %u): refused: %s (%s)",
-			 (unsigned long long)session->ss.id, session->name, (int)session->ss.pid,
-			 session->ss.uid, text, err_name(error));
-	snprintf(msg.body.text, sizeof(msg.body.text), "%s", text);
+	log_session(session, LOG_ID_REQUEST_REFUSED, LOG_LEVEL_INFO, "refused", error, text, bound);
+	snprintf(msg.body.text, sizeof(msg.body.text), "%s%s", text,
+		 log_bound_text(bound, numbers));
 	r = fd_send(session->fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 	if (r == -EAGAIN)
 		session_fail(session, -ENOBUFS, "the client does not read its answers");
 	else if (r < 0)
 		session_end(session);
+}
+
+void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
+		    const char *text)
+{
+	session_refuse_bound(session, request, error, text, NULL);
 }
 
 /* ---- requests ---- */

@@ -55,17 +55,31 @@ static int64_t find_slots(struct session *session, uint32_t n)
 	return base + n > max ? -ENOSPC : (int64_t)base;
 }
 
+/* A limit and what there would be of it. Return: whether it is passed. */
+static bool passes(struct log_bound *out, const char *key, uint64_t asked, uint64_t limit,
+		   enum log_unit unit)
+{
+	*out = (struct log_bound){ .key = key, .asked = asked, .limit = limit, .unit = unit };
+	return asked > limit;
+}
+
 /* Limits that MODEL_OPEN and BUFFER_NEW share. Return: NULL or why not. */
-static const char *check_limits(struct session *session, uint64_t size_bytes, uint64_t n_layers)
+static const char *check_limits(struct session *session, uint64_t size_bytes, uint64_t n_layers,
+				struct log_bound *out_bound)
 {
 	const struct config *config = scheduler_config(session->scheduler);
+	uint64_t bytes;
 
-	if (session->n_objects >= config->limits.max_objects)
+	if (passes(out_bound, "limits.max_objects", (uint64_t)session->n_objects + 1,
+		   config->limits.max_objects, LOG_UNIT_COUNT))
 		return "more objects than limits.max_objects allows a session";
-	if (size_bytes > config->limits.max_registered ||
-	    session->registered_bytes > config->limits.max_registered - size_bytes)
+	if (__builtin_add_overflow(session->registered_bytes, size_bytes, &bytes))
+		bytes = UINT64_MAX;
+	if (passes(out_bound, "limits.max_registered", bytes, config->limits.max_registered,
+		   LOG_UNIT_BYTES))
 		return "more bytes than limits.max_registered allows a session";
-	if (n_layers > config->limits.max_slots)
+	if (passes(out_bound, "limits.max_slots", n_layers, config->limits.max_slots,
+		   LOG_UNIT_COUNT))
 		return "more layers than limits.max_slots allows a session";
 	return NULL;
 }
@@ -99,8 +113,13 @@ static void finish_open(struct session *session, const struct vram_msg_hdr *hdr,
 		base = find_slots(session, n_layers);
 		if (base < 0) {
 			scheduler_object_drop_if_new(s, object);
-			session_refuse(session, hdr, -ENOSPC,
-				       "the session's residency table is full (limits.max_slots)");
+			session_refuse_bound(
+				session, hdr, -ENOSPC,
+				"the session's residency table has no gap for so many layers "
+				"(limits.max_slots)",
+				&(struct log_bound){ .key = "limits.max_slots",
+						     .asked = n_layers,
+						     .limit = session->n_slots });
 			return;
 		}
 	}
@@ -167,6 +186,7 @@ void session_model_open(struct session *session, const struct vram_msg_hdr *hdr,
 	const struct config *config = scheduler_config(session->scheduler);
 	struct opening *opening;
 	struct object *object;
+	struct log_bound bound;
 	const char *wrong;
 	char name[128];
 	int r;
@@ -177,12 +197,13 @@ void session_model_open(struct session *session, const struct vram_msg_hdr *hdr,
 		session_fail(session, -EPROTO, "a MODEL_OPEN that makes no sense");
 		return;
 	}
-	wrong = check_limits(session, msg->size_bytes, msg->n_layers);
-	if (!wrong && msg->n_extents > config->limits.max_extents)
+	wrong = check_limits(session, msg->size_bytes, msg->n_layers, &bound);
+	if (!wrong && passes(&bound, "limits.max_extents", msg->n_extents,
+			     config->limits.max_extents, LOG_UNIT_COUNT))
 		wrong = "more extents than limits.max_extents allows an object";
 	if (wrong) {
 		/* The extents are on their way already and would not be understood. */
-		session_refuse(session, hdr, -E2BIG, wrong);
+		session_refuse_bound(session, hdr, -E2BIG, wrong, &bound);
 		if (msg->n_extents)
 			session_skip_extents(session, hdr, msg);
 		return;
@@ -296,9 +317,10 @@ void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
 {
 	struct object_extent *extents;
 	struct object *object;
+	struct log_bound bound;
 	const char *wrong;
+	uint64_t n, n_chunks;
 	char name[128];
-	uint64_t n;
 	int r;
 
 	if (msg->flags || msg->pad || !memchr(msg->name, '\0', sizeof(msg->name))) {
@@ -311,12 +333,13 @@ void session_buffer_new(struct session *session, const struct vram_msg_hdr *hdr,
 		return;
 	}
 	n = msg->size_bytes / msg->layer_bytes + (msg->size_bytes % msg->layer_bytes != 0);
-	wrong = check_limits(session, msg->size_bytes, n);
-	if (!wrong && msg->size_bytes / scheduler_chunk_bytes(session->scheduler) >=
-			      BUFFER_CHUNKS_MAX - session->n_buffer_chunks)
+	n_chunks = session->n_buffer_chunks + 1 +
+		   msg->size_bytes / scheduler_chunk_bytes(session->scheduler);
+	wrong = check_limits(session, msg->size_bytes, n, &bound);
+	if (!wrong && passes(&bound, NULL, n_chunks, BUFFER_CHUNKS_MAX, LOG_UNIT_COUNT))
 		wrong = "buffers of too many chunks; a larger device.chunk would help";
 	if (wrong) {
-		session_refuse(session, hdr, -E2BIG, wrong);
+		session_refuse_bound(session, hdr, -E2BIG, wrong, &bound);
 		return;
 	}
 	snprintf(name, sizeof(name), "%s", msg->name);
@@ -507,8 +530,14 @@ void session_slot_message(struct session *session, const struct vram_msg_hdr *hd
 	}
 	if (hdr->type == VRAM_MSG_ACQUIRE && !layer->waiting &&
 	    session->ss.n_requests >= scheduler_config(session->scheduler)->limits.max_requests)
-		session_fail(session, -E2BIG,
-			     "more requests in flight than limits.max_requests allows a session");
+		session_fail_bound(
+			session, -E2BIG,
+			"more requests in flight than limits.max_requests allows a session",
+			&(struct log_bound){
+				.key = "limits.max_requests",
+				.asked = (uint64_t)session->ss.n_requests + 1,
+				.limit = scheduler_config(session->scheduler)->limits.max_requests,
+			});
 	else if (hdr->type == VRAM_MSG_ACQUIRE)
 		scheduler_acquire(session->scheduler, layer);
 	else if (hdr->type == VRAM_MSG_CANCEL)

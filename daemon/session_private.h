@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/proto.h"
+#include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 #include "daemon/session.h"
 
@@ -48,6 +49,9 @@ struct session {
 
 /* Ends the session after the loop's turn; the reason is logged and sent. */
 void session_fail(struct session *session, int error, const char *reason);
+/* The same for a limit; the numbers are said too. bound may be NULL. */
+void session_fail_bound(struct session *session, int error, const char *reason,
+			const struct log_bound *bound);
 /* fd (may be -1) is taken. */
 void session_reply(struct session *session, const struct vram_msg_hdr *request, const void *body,
 		   size_t len, int fd);
@@ -57,6 +61,9 @@ void session_reply_fds(struct session *session, const struct vram_msg_hdr *reque
 /* The request fails; the session goes on. */
 void session_refuse(struct session *session, const struct vram_msg_hdr *request, int error,
 		    const char *text);
+/* The same for a limit; the numbers are said too. bound may be NULL. */
+void session_refuse_bound(struct session *session, const struct vram_msg_hdr *request, int error,
+			  const char *text, const struct log_bound *bound);
 
 /* fds: one with VRAM_HELLO_DEVICE. */
 void session_hello(struct session *session, const struct vram_msg_hdr *hdr,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// links: daemon/listener.c daemon/loop.c daemon/log.c common/err.c common/fd.c
+// links: daemon/listener.c daemon/loop.c daemon/log.c daemon/log_refusal.c common/err.c common/fd.c common/size.c
 // libs: -luring -lsystemd
 /*
  * The listening socket: who gets in, who is told why not, and that a second daemon cannot take it.
@@ -23,6 +23,7 @@
 
 #include "common/fd.h"
 #include "common/proto.h"
+#include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 
 #define MS   1000000
@@ -37,12 +38,15 @@ static int n_clients, fds[MANY + 1], pidfds[MANY + 1];
 static struct ucred peers[MANY + 1];
 static const char *refuse_with;
 
-static const char *connected(void *owner, int fd, const struct ucred *peer, int pidfd)
+static const char *connected(void *owner, int fd, const struct ucred *peer, int pidfd,
+			     struct log_bound *out_bound)
 {
 	ck_assert_ptr_eq(owner, &n_clients);
 	ck_assert_int_le(n_clients, MANY);
-	if (refuse_with)
+	if (refuse_with) {
+		*out_bound = (struct log_bound){ .key = "house.max", .asked = 12, .limit = 11 };
 		return refuse_with;
+	}
 	fds[n_clients] = fd;
 	pidfds[n_clients] = pidfd;
 	peers[n_clients++] = *peer;
@@ -188,7 +192,7 @@ START_TEST(refused_client_is_told_why)
 	ck_assert_uint_eq(msg.hdr.type, VRAM_MSG_GOODBYE);
 	ck_assert_uint_eq(msg.hdr.size, sizeof(msg));
 	ck_assert_uint_eq(msg.hdr.seq, 0);
-	ck_assert_str_eq(msg.error.text, "the house is full");
+	ck_assert_str_eq(msg.error.text, "the house is full: asked for 12, the limit is 11");
 	ck_assert_int_eq(recv(client, &msg, sizeof(msg), 0), 0);
 	ck_assert_int_eq(n_clients, 0);
 	close(client);

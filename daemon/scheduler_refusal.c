@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Loads that the scheduler refuses because of a limit: which one it was, for the log. */
+#include "daemon/scheduler_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "daemon/log_refusal.h"
+
+/* The first of the groups that a charge of the session has to pass whose max it would not. */
+static const char *limiting_group(struct scheduler *s, const struct scheduler_session *ss,
+				  uint64_t bytes, struct log_bound *out)
+{
+	const struct arbiter_group groups[] = {
+		{ .kind = ARBITER_SESSION, .key = ss->id },
+		{ .kind = ARBITER_USER, .key = ss->uid },
+	};
+	static const char *const whose[] = { "the session", "its user" };
+	struct arbiter_usage usage;
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		if (arbiter_usage(s->arbiter, &groups[i], s->dev, ARBITER_VRAM, &usage) < 0 ||
+		    usage.usage + bytes <= usage.limits.value[ARBITER_MAX])
+			continue;
+		*out = (struct log_bound){
+			.key = "vram.max",
+			.asked = usage.usage + bytes,
+			.limit = usage.limits.value[ARBITER_MAX],
+			.unit = LOG_UNIT_BYTES,
+		};
+		return whose[i];
+	}
+	return NULL;
+}
+
+void say_load_refused(struct scheduler *s, const struct layer *layer, int error)
+{
+	struct scheduler_session *ss = layer->use->session;
+	const char *name = layer->use->object->name, *whose;
+	uint64_t bytes = layer_bytes(layer);
+	struct log_bound bound = { .unit = LOG_UNIT_BYTES, .asked = bytes };
+	char reason[224];
+
+	switch (error) {
+	case -ETIMEDOUT:
+		bound = (struct log_bound){
+			.key = "limits.wait_timeout",
+			.asked = loop_now() - layer->since_ns,
+			.limit = s->config->limits.wait_timeout,
+			.unit = LOG_UNIT_NS,
+		};
+		snprintf(reason, sizeof(reason),
+			 "a layer of %.128s has waited longer than limits.wait_timeout", name);
+		break;
+	case -ENOMEM:
+		bound.key = "device.budget";
+		bound.limit = s->gpu->budget_bytes;
+		snprintf(reason, sizeof(reason), "a layer of %.128s is larger than the device",
+			 name);
+		break;
+	case -ENOSPC:
+		bound.key = "swap.size";
+		bound.asked += s->swap ? swap_used(s->swap) : 0;
+		bound.limit = s->swap ? swap_size(s->swap) : 0;
+		snprintf(reason, sizeof(reason),
+			 "a layer of %.128s: buffers fill the memory, and swap has no room for "
+			 "them",
+			 name);
+		break;
+	case -EDQUOT:
+		whose = limiting_group(s, ss, bytes, &bound);
+		snprintf(reason, sizeof(reason), "a layer of %.128s: %s%s", name,
+			 whose ? "vram.max of " : "vram.max of a group that the session is in",
+			 whose ? whose : "");
+		ss->ops->load_refused(ss, error, reason, whose ? &bound : NULL);
+		return;
+	default: /* no limit: what cannot be read has been said */
+		return;
+	}
+	ss->ops->load_refused(ss, error, reason, &bound);
+}
