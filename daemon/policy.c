@@ -17,10 +17,11 @@
  *   policy_user.c     where a session is, its pace, whether it is idle
  *   policy_rare.c     chunks that are not used in every pass
  *   policy_quota.c    what each tenant may hold
+ *   policy_fill.c     weighted water-filling over a tree
  *   policy_victim.c   which chunk goes
  *   policy_prefetch.c which chunks are loaded ahead
  *
- * Ownership: the caller owns objects and users and frees users before their
+ * Ownership: the caller owns objects, users and groups and frees users before their
  * object and everything before the policy. Tenants come into being with their
  * first user or limit and go with the last.
  *
@@ -65,6 +66,7 @@ void policy_free(struct policy *p)
 		}
 	}
 	free(p->hash);
+	free(p->fill);
 	victim_deinit(p);
 	free(p);
 }

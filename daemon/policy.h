@@ -16,6 +16,8 @@
  *   user    one session's use of one object: a cursor and a pace in that order.
  *   tenant  one session with its limits; it may have users on several objects
  *           and one object may have users of several tenants.
+ *   group   tenants that together have what one weight gives them (the sessions of a
+ *           user, say). Groups may be in groups.
  *
  * What the pager does:
  *   - a read starts:      policy_evictable(obj, chunk, false)
@@ -39,6 +41,7 @@
 struct policy;
 struct policy_object;
 struct policy_user;
+struct policy_group;
 
 /* "No prediction": later than anything that is predicted. */
 #define POLICY_NEVER UINT64_MAX
@@ -133,6 +136,29 @@ int policy_object_set_expert(struct policy_object *obj, uint32_t chunk, uint32_t
  */
 int policy_tenant_set(struct policy *p, uint32_t tenant, uint32_t weight, uint64_t min_bytes,
 		      uint64_t low_bytes, uint64_t max_bytes);
+/*
+ * What is protected of a tenant's use now, where that is not what was set for it: min_bytes and low_bytes
+ * as above; own_bytes: the part of it that tenants of the same group must respect, too. In force until
+ * the next policy_tenant_set() or this. Return: 0 or -ENOENT.
+ */
+int policy_tenant_protect(struct policy *p, uint32_t tenant, uint64_t own_bytes, uint64_t min_bytes,
+			  uint64_t low_bytes);
+/* The group of a tenant; NULL: it stands for itself. Return: 0 or -ENOMEM. */
+int policy_tenant_join(struct policy *p, uint32_t tenant, struct policy_group *group);
+
+/* Return: NULL when out of memory. It has weight 100, no limits, and stands for itself. */
+struct policy_group *policy_group_new(struct policy *p);
+/* Frees it; tenants and groups that are in it stand for themselves then. NULL is allowed. */
+void policy_group_free(struct policy_group *group);
+/*
+ * weight: against the others in its parent (NULL: against all that stand for themselves); min: what its tenants get
+ * together at least; max: at most. Return: 0, or -EINVAL if the parent is below the group itself.
+ */
+int policy_group_set(struct policy_group *group, struct policy_group *parent, uint32_t weight,
+		     uint64_t min_bytes, uint64_t max_bytes);
+/* Every tenant that uses the object has more than its quota (nobody uses it: true). */
+bool policy_object_is_over(const struct policy_object *obj);
+
 /* Forgets the limits of a tenant. Ignored while it has users. */
 void policy_tenant_forget(struct policy *p, uint32_t tenant);
 /* Return: 0 or -ENOENT. */

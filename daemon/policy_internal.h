@@ -5,6 +5,7 @@
 /* What the files of the policy share. Only daemon/policy*.c include it. */
 
 #include "daemon/policy.h"
+#include "daemon/policy_fill.h"
 
 #define POLICY_IDLE_SAMPLES 32u
 #define POLICY_WAITED	    16u
@@ -37,11 +38,28 @@ enum policy_level {
 	LEVEL_MIN = LEVEL_N_HEAPS, /* some tenant is below its min limit: in no heap */
 };
 
+/* Tenants that share what a weight gives them. */
+struct policy_group {
+	struct policy *p;
+	struct policy_group *prev, *next; /* policy.groups */
+	struct policy_group *parent; /* or NULL: one of those among whom everything is divided */
+	struct policy_tenant *tenants;
+	uint32_t weight;
+	uint64_t min, max;
+	uint32_t depth; /* groups above it */
+	uint32_t node;	/* in policy.fill, while quotas are computed */
+};
+
 struct policy_tenant {
 	struct policy_tenant *hash_next;
+	struct policy_group *group;		       /* or NULL */
+	struct policy_tenant *group_prev, *group_next; /* group.tenants */
 	uint32_t id;
+	uint32_t node; /* in policy.fill, while quotas are computed */
 	uint32_t weight;
-	uint64_t min, low, max;
+	uint64_t min, max;	     /* bounds of its quota */
+	uint64_t keep_min, keep_low; /* protected from those outside its group */
+	uint64_t keep_own;	     /* of that, what is so from those inside it, too */
 	uint64_t quota, usage, need, slack;
 	uint64_t grain; /* the largest chunk it ever used */
 	struct policy_user **users;
@@ -160,6 +178,10 @@ struct policy {
 	struct policy_object *dirty;
 	struct policy_tenant **hash;
 	uint32_t hash_size, n_tenants;
+	struct policy_group *groups;
+	uint32_t n_groups;
+	struct fill_node *fill; /* room for all of them */
+	uint32_t cap_fill;
 	uint32_t n_objects;
 	struct heap heap[LEVEL_N_HEAPS];
 	bool quotas_dirty;
@@ -231,6 +253,7 @@ void tenant_update_idle(struct policy *p, struct policy_tenant *t);
 void quota_charge(struct policy_object *obj, bool exactly);
 void quota_recompute(struct policy *p);
 void quota_level(struct policy *p, struct policy_tenant *t);
+bool quota_is_over(const struct policy_tenant *t);
 /* Everything is resident and nobody was seen for long: a chunk is taken to find out. */
 bool quota_is_probe(const struct policy_object *obj);
 enum policy_level quota_object_level(struct policy_object *obj);

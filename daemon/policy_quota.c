@@ -6,10 +6,16 @@
  *
  * Usage: the resident bytes of every object, divided equally among the tenants
  * that use it. Need: the same for all of the object's bytes. Quota: weighted
- * water-filling of the capacity: every active tenant gets weight * level, but no
- * more than it needs and no less than its min; the level is such that
- * the quotas fill the capacity. An idle tenant's quota is its min: it keeps what nobody else
+ * water-filling (policy_fill.h) of the capacity over a tree. Among the groups and the tenants that stand for
+ * themselves every one gets weight * level, but no more than it needs and no less than its
+ * min; the level is such that the quotas fill the capacity. What a group gets is divided
+ * in the same way among those in it. An idle tenant's quota is its min: it keeps what nobody else
  * wants.
+ *
+ * What is protected is another matter: it is bounded by what a tenant has, not by what it needs, so
+ * the caller works it out (policy_tenant_protect()). It holds against everybody outside
+ * the tenant's group. Inside, who has more than its quota gives it to who has less, or else
+ * those who came first would keep what protects all of them.
  *
  * Quotas are not walls. Memory that is free is used by whoever loads first; only
  * when something has to go does it matter who is above its quota. A tenant
@@ -39,6 +45,23 @@ struct policy_tenant *tenant_find(const struct policy *p, uint32_t id)
 		if (t->id == id)
 			return t;
 	return NULL;
+}
+
+/* Room for one more tenant or group, so that computing quotas cannot fail. */
+static int fill_grow(struct policy *p)
+{
+	uint32_t cap = p->cap_fill ? 2 * p->cap_fill : 64;
+	struct fill_node *fill;
+
+	if (p->n_tenants + p->n_groups < p->cap_fill)
+		return 0;
+	fill = realloc(p->fill, cap * sizeof(*fill));
+	if (!fill)
+		return -ENOMEM;
+	p->memory_bytes += (cap - p->cap_fill) * sizeof(*fill);
+	p->fill = fill;
+	p->cap_fill = cap;
+	return 0;
 }
 
 static int hash_grow(struct policy *p)
@@ -72,7 +95,7 @@ struct policy_tenant *tenant_get(struct policy *p, uint32_t id)
 
 	if (t)
 		return t;
-	if (hash_grow(p))
+	if (hash_grow(p) || fill_grow(p))
 		return NULL;
 	t = calloc(1, sizeof(*t));
 	if (!t)
@@ -88,6 +111,20 @@ struct policy_tenant *tenant_get(struct policy *p, uint32_t id)
 	return t;
 }
 
+static void group_unlink(struct policy_tenant *t)
+{
+	if (!t->group)
+		return;
+	if (t->group_prev)
+		t->group_prev->group_next = t->group_next;
+	else
+		t->group->tenants = t->group_next;
+	if (t->group_next)
+		t->group_next->group_prev = t->group_prev;
+	t->group = NULL;
+	t->group_prev = t->group_next = NULL;
+}
+
 /* Frees a tenant that has neither users nor limits. */
 void tenant_put(struct policy *p, struct policy_tenant *t)
 {
@@ -98,6 +135,7 @@ void tenant_put(struct policy *p, struct policy_tenant *t)
 	for (at = bucket(p, t->id); *at != t; at = &(*at)->hash_next)
 		;
 	*at = t->hash_next;
+	group_unlink(t);
 	p->n_tenants--;
 	p->memory_bytes -= sizeof(*t) + t->cap_users * sizeof(struct policy_user *);
 	free(t->users);
@@ -205,61 +243,68 @@ void quota_charge(struct policy_object *obj, bool exactly)
 	obj->share_bytes = share;
 }
 
-static uint64_t quota_at(const struct policy_tenant *t, double level)
+/* The groups, those above before those below, then the tenants. */
+static uint32_t build_tree(struct policy *p)
 {
-	double q = level * t->weight;
-	uint64_t floor = t->min < t->need ? t->min : t->need;
+	struct policy_group *g;
+	uint32_t n = 0;
 
-	if (t->idle || q <= (double)floor)
-		return floor;
-	return q >= (double)t->need ? t->need : (uint64_t)q;
+	for (uint32_t depth = 0; n < p->n_groups; depth++) {
+		for (g = p->groups; g; g = g->next) {
+			if (g->depth != depth)
+				continue;
+			g->node = n;
+			p->fill[n++] = (struct fill_node){
+				.parent = g->parent ? g->parent->node : FILL_TOP,
+				.weight = g->weight,
+			};
+		}
+	}
+	for (uint32_t i = 0; i < p->hash_size; i++) {
+		for (struct policy_tenant *t = p->hash[i]; t; t = t->hash_next) {
+			t->node = n;
+			p->fill[n++] = (struct fill_node){
+				.parent = t->group ? t->group->node : FILL_TOP,
+				.weight = t->weight,
+				.floor = t->min,
+				.need = t->idle && t->need > t->min ? t->min : t->need,
+			};
+			/* A group without tenants needs nothing. */
+			for (g = t->group; g && !p->fill[g->node].need; g = g->parent) {
+				p->fill[g->node].floor = g->min;
+				p->fill[g->node].need = g->max;
+			}
+		}
+	}
+	return n;
 }
 
-static uint64_t quotas_at(const struct policy *p, double level)
+static void compute_need(struct policy_tenant *t)
 {
-	uint64_t sum = 0;
+	t->need = 0;
+	for (uint32_t k = 0; k < t->n_users; k++) {
+		const struct policy_object *obj = t->users[k]->obj;
 
-	for (uint32_t i = 0; i < p->hash_size; i++)
-		for (const struct policy_tenant *t = p->hash[i]; t; t = t->hash_next)
-			sum += quota_at(t, level);
-	return sum;
+		if (t->users[k]->first)
+			t->need += obj->n * obj->chunk_bytes / obj->n_tenants;
+	}
+	if (t->need > t->max)
+		t->need = t->max;
+	t->slack = 2 * t->grain;
 }
 
 void quota_recompute(struct policy *p)
 {
-	double low = 0, high;
 	struct policy_tenant *t;
 
 	p->quotas_dirty = false;
+	for (uint32_t i = 0; i < p->hash_size; i++)
+		for (t = p->hash[i]; t; t = t->hash_next)
+			compute_need(t);
+	fill_divide(p->fill, build_tree(p), p->cfg.capacity_bytes);
 	for (uint32_t i = 0; i < p->hash_size; i++) {
 		for (t = p->hash[i]; t; t = t->hash_next) {
-			t->need = 0;
-			for (uint32_t k = 0; k < t->n_users; k++) {
-				const struct policy_object *obj = t->users[k]->obj;
-
-				if (!t->users[k]->first)
-					continue;
-				t->need += obj->n * obj->chunk_bytes / obj->n_tenants;
-			}
-			if (t->need > t->max)
-				t->need = t->max;
-			t->slack = 2 * t->grain;
-		}
-	}
-	/* The level at which one tenant of weight 1 would get everything is enough. */
-	high = (double)p->cfg.capacity_bytes;
-	for (int i = 0; i < 60; i++) {
-		double middle = (low + high) / 2;
-
-		if (quotas_at(p, middle) <= p->cfg.capacity_bytes)
-			low = middle;
-		else
-			high = middle;
-	}
-	/* Where all needs are met the bisection ends at the upper bound. */
-	for (uint32_t i = 0; i < p->hash_size; i++) {
-		for (t = p->hash[i]; t; t = t->hash_next) {
-			t->quota = quota_at(t, low);
+			t->quota = p->fill[t->node].quota;
 			if (!t->idle)
 				t->slack += t->quota / 128;
 			quota_level(p, t);
@@ -267,18 +312,22 @@ void quota_recompute(struct policy *p)
 	}
 }
 
+bool quota_is_over(const struct policy_tenant *t)
+{
+	return t->usage > t->quota + (t->idle || t->level == LEVEL_OVER ? 0 : t->slack);
+}
+
 /* Its usage, quota or limits changed. */
 void quota_level(struct policy *p, struct policy_tenant *t)
 {
 	enum policy_level level = LEVEL_NORMAL;
-	uint64_t slack = t->idle || t->level == LEVEL_OVER ? 0 : t->slack;
 
 	/* Giving one more chunk must not take it below. */
-	if (t->min && t->usage < t->min + t->grain)
+	if (t->keep_min && t->usage < t->keep_min + t->grain)
 		level = LEVEL_MIN;
-	else if (t->low && t->usage < t->low + t->grain)
+	else if (t->keep_low && t->usage < t->keep_low + t->grain)
 		level = LEVEL_LOW;
-	else if (p->cfg.share == POLICY_SHARE_FAIR && t->usage > t->quota + slack)
+	else if (p->cfg.share == POLICY_SHARE_FAIR && quota_is_over(t))
 		level = LEVEL_OVER;
 	if (level == t->level)
 		return;
@@ -324,9 +373,25 @@ int policy_tenant_set(struct policy *p, uint32_t tenant, uint32_t weight, uint64
 	t->configured = true;
 	t->weight = weight ? weight : 1;
 	t->min = min_bytes;
-	t->low = low_bytes;
 	t->max = max_bytes;
+	t->keep_own = min_bytes;
+	t->keep_min = min_bytes;
+	t->keep_low = low_bytes;
 	p->quotas_dirty = true;
+	quota_level(p, t);
+	return 0;
+}
+
+int policy_tenant_protect(struct policy *p, uint32_t tenant, uint64_t own_bytes, uint64_t min_bytes,
+			  uint64_t low_bytes)
+{
+	struct policy_tenant *t = tenant_find(p, tenant);
+
+	if (!t)
+		return -ENOENT;
+	t->keep_own = own_bytes;
+	t->keep_min = min_bytes;
+	t->keep_low = low_bytes;
 	quota_level(p, t);
 	return 0;
 }
@@ -356,4 +421,103 @@ int policy_tenant_info(struct policy *p, uint32_t tenant, struct policy_tenant_i
 	out->need_bytes = t->need;
 	out->idle = t->idle;
 	return 0;
+}
+
+int policy_tenant_join(struct policy *p, uint32_t tenant, struct policy_group *group)
+{
+	struct policy_tenant *t = tenant_get(p, tenant);
+
+	if (!t)
+		return -ENOMEM;
+	t->configured = true;
+	if (t->group == group)
+		return 0;
+	group_unlink(t);
+	t->group = group;
+	if (group) {
+		t->group_next = group->tenants;
+		if (t->group_next)
+			t->group_next->group_prev = t;
+		group->tenants = t;
+	}
+	p->quotas_dirty = true;
+	return 0;
+}
+
+struct policy_group *policy_group_new(struct policy *p)
+{
+	struct policy_group *g;
+
+	if (fill_grow(p))
+		return NULL;
+	g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	g->p = p;
+	g->weight = WEIGHT_DEFAULT;
+	g->max = UINT64_MAX;
+	g->next = p->groups;
+	if (g->next)
+		g->next->prev = g;
+	p->groups = g;
+	p->n_groups++;
+	p->memory_bytes += sizeof(*g);
+	return g;
+}
+
+static void update_depths(struct policy *p)
+{
+	for (struct policy_group *g = p->groups; g; g = g->next) {
+		g->depth = 0;
+		for (const struct policy_group *up = g->parent; up; up = up->parent)
+			g->depth++;
+	}
+}
+
+void policy_group_free(struct policy_group *group)
+{
+	struct policy *p;
+
+	if (!group)
+		return;
+	p = group->p;
+	while (group->tenants)
+		group_unlink(group->tenants);
+	for (struct policy_group *g = p->groups; g; g = g->next)
+		if (g->parent == group)
+			g->parent = NULL;
+	if (group->prev)
+		group->prev->next = group->next;
+	else
+		p->groups = group->next;
+	if (group->next)
+		group->next->prev = group->prev;
+	p->n_groups--;
+	p->memory_bytes -= sizeof(*group);
+	p->quotas_dirty = true;
+	free(group);
+	update_depths(p);
+}
+
+int policy_group_set(struct policy_group *group, struct policy_group *parent, uint32_t weight,
+		     uint64_t min_bytes, uint64_t max_bytes)
+{
+	for (const struct policy_group *up = parent; up; up = up->parent)
+		if (up == group)
+			return -EINVAL;
+	group->parent = parent;
+	group->weight = weight ? weight : 1;
+	group->min = min_bytes;
+	group->max = max_bytes;
+	group->p->quotas_dirty = true;
+	update_depths(group->p);
+	return 0;
+}
+
+bool policy_object_is_over(const struct policy_object *obj)
+{
+	for (uint32_t i = 0; i < obj->n_users; i++)
+		if (!quota_is_over(obj->users[i]->tenant))
+			return false;
+	return true;
 }

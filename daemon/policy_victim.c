@@ -389,6 +389,25 @@ static struct policy_object *own_best(const struct policy_tenant *t,
 }
 
 /*
+ * What protects a group does not hold inside it: who has more than its quota there gives something that is
+ * its own. Those who are not protected are in a heap.
+ */
+static struct policy_object *sibling_best(const struct policy_tenant *t)
+{
+	struct policy_object *best = NULL;
+
+	for (struct policy_tenant *s = t->group ? t->group->tenants : NULL; s; s = s->group_next) {
+		if (s == t || s->level < LEVEL_LOW || !quota_is_over(s) ||
+		    (s->keep_own && s->usage < s->keep_own + s->grain))
+			continue;
+		for (uint32_t i = 0; i < s->n_users; i++)
+			if (s->users[i]->obj->has_cand && s->users[i]->obj->n_tenants == 1)
+				best = farther(best, s->users[i]->obj);
+	}
+	return best;
+}
+
+/*
  * Everything that could go was loaded and not used yet. Somebody waits, so what
  * was loaded ahead and is farthest ahead goes; what others wait for stays.
  */
@@ -478,7 +497,7 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 		  struct policy_victim *out)
 {
 	struct policy_tenant *t = want_user ? want_user->tenant : NULL;
-	struct policy_object *best = NULL, *own = NULL, *over;
+	struct policy_object *best = NULL, *own = NULL, *over, *sibling;
 	bool own_only = false, below = false;
 
 	if (want_chunk >= want_obj->n)
@@ -504,6 +523,10 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 			best = over;
 		else
 			best = farther(own, over);
+		if (below && !over) {
+			sibling = sibling_best(t);
+			best = sibling ? sibling : best;
+		}
 		if (!best)
 			best = root(p, LEVEL_NORMAL);
 	} else {

@@ -3,7 +3,7 @@
 // links: tests/bench/policy_sim.c
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
 // links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c
-// links: daemon/policy_convoy.c
+// links: daemon/policy_convoy.c daemon/policy_fill.c
 // libs: -lm
 // bench:
 /*

@@ -2,7 +2,7 @@
 // links: tests/bench/policy_trace.c tests/bench/policy_replayer.c
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
 // links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c
-// links: daemon/policy_convoy.c
+// links: daemon/policy_convoy.c daemon/policy_fill.c
 
 /*
  * policy-replay [-j] [-f] [-s] [-n] TRACE: bytes that a trace of chunk uses moves under

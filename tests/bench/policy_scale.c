@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
 // links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c
-// links: daemon/policy_convoy.c
+// links: daemon/policy_convoy.c daemon/policy_fill.c
 // bench:
 /*
  * policy-scale: time of a victim choice among 1,000 sessions and 100,000 chunks,

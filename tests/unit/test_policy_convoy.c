@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
 // links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c
-// links: daemon/policy_convoy.c
+// links: daemon/policy_convoy.c daemon/policy_fill.c
 /* When a session waits for another that comes the same way. */
 #include "daemon/policy.h"
 

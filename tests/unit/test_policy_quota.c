@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
-// links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c daemon/policy_convoy.c
+// links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c daemon/policy_convoy.c daemon/policy_fill.c
 #include "daemon/policy.h"
 
 #include <check.h>
@@ -440,6 +440,116 @@ START_TEST(unused_objects_go_first)
 }
 END_TEST
 
+/* Three tenants of one group and one of another. */
+START_TEST(groups_share)
+{
+	struct policy_group *many, *one, *inner;
+	struct policy_object *obj[4];
+	struct policy_user *u[4];
+
+	open_policy(120, POLICY_SHARE_FAIR);
+	many = policy_group_new(policy);
+	one = policy_group_new(policy);
+	for (uint32_t i = 0; i < 4; i++) {
+		obj[i] = object(100);
+		u[i] = policy_user_new(obj[i], i, NULL);
+		ck_assert_int_eq(policy_tenant_join(policy, i, i < 3 ? many : one), 0);
+		policy_touch(u[i], 0, now);
+	}
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_uint_eq(quota(i), 20);
+	ck_assert_uint_eq(quota(3), 60);
+	ck_assert_int_eq(policy_group_set(one, NULL, 300, 0, UINT64_MAX), 0);
+	ck_assert_uint_eq(quota(0), 10);
+	ck_assert_uint_eq(quota(3), 90);
+	/* At its cap it leaves the rest to the others; its min is for all that are in it. */
+	ck_assert_int_eq(policy_group_set(one, NULL, 300, 0, 30 * MIB), 0);
+	ck_assert_uint_eq(quota(3), 30);
+	ck_assert_uint_eq(quota(1), 30);
+	ck_assert_int_eq(policy_group_set(one, NULL, 1, 90 * MIB, UINT64_MAX), 0);
+	ck_assert_uint_eq(quota(3), 90);
+	/* Weights inside a group matter inside it. */
+	ck_assert_int_eq(policy_group_set(one, NULL, 100, 0, UINT64_MAX), 0);
+	limits(0, 400, 0, 0, UINT64_MAX);
+	ck_assert_uint_eq(quota(0), 40);
+	ck_assert_uint_eq(quota(1), 10);
+	ck_assert_uint_eq(quota(3), 60);
+	/* Who rests leaves its part to its group first. */
+	policy_user_idle(u[0], now);
+	ck_assert_uint_eq(quota(0), 0);
+	ck_assert_uint_eq(quota(1), 30);
+	ck_assert_uint_eq(quota(3), 60);
+	policy_touch(u[0], 1, now += MS);
+	/* A group in a group. */
+	inner = policy_group_new(policy);
+	ck_assert_int_eq(policy_group_set(inner, many, 400, 0, UINT64_MAX), 0);
+	ck_assert_int_eq(policy_group_set(many, inner, 100, 0, UINT64_MAX), -EINVAL);
+	limits(0, 100, 0, 0, UINT64_MAX);
+	ck_assert_int_eq(policy_tenant_join(policy, 0, inner), 0);
+	ck_assert_uint_eq(quota(0), 40);
+	ck_assert_uint_eq(quota(1), 10);
+	policy_group_free(many);
+	/* Those that were in it stand for themselves: 1, 2, the inner one of weight 400, `one`. */
+	ck_assert_uint_eq(quota(1), 17);
+	ck_assert_uint_eq(quota(0), 69);
+	for (uint32_t i = 0; i < 4; i++) {
+		policy_user_free(u[i]);
+		policy_object_free(obj[i]);
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		policy_tenant_forget(policy, i);
+	policy_group_free(one);
+	policy_group_free(inner);
+	policy_free(policy);
+}
+END_TEST
+
+/* What protects a group from others does not keep those apart who are in it. */
+START_TEST(protected_together)
+{
+	struct policy_object *obj[3];
+	struct policy_group *group;
+	struct policy_user *u[3];
+	struct policy_victim v;
+
+	open_policy(100, POLICY_SHARE_FAIR);
+	group = policy_group_new(policy);
+	for (uint32_t i = 0; i < 3; i++) {
+		obj[i] = object(100);
+		u[i] = policy_user_new(obj[i], i, NULL);
+	}
+	policy_tenant_join(policy, 0, group);
+	policy_tenant_join(policy, 1, group);
+	policy_group_set(group, NULL, 100, 90 * MIB, UINT64_MAX);
+	fill(obj[0], u[0], 90);
+	fill(obj[2], u[2], 10);
+	policy_touch(u[1], 0, now);
+	policy_tick(policy, now);
+	ck_assert_int_eq(policy_tenant_protect(policy, 0, 0, 90 * MIB, 0), 0);
+	ck_assert_uint_eq(quota(0), 45);
+	ck_assert_uint_eq(quota(1), 45);
+	/* The one outside makes room for itself. */
+	ck_assert_int_eq(policy_victim(policy, now, obj[2], 10, u[2], true, &v), 0);
+	ck_assert_ptr_eq(v.obj, obj[2]);
+	/* The one inside gets it from who has more. */
+	ck_assert_int_eq(policy_victim(policy, now, obj[1], 1, u[1], true, &v), 0);
+	ck_assert_ptr_eq(v.obj, obj[0]);
+	/* But not what is that one's own. */
+	ck_assert_int_eq(policy_tenant_protect(policy, 0, 90 * MIB, 90 * MIB, 0), 0);
+	ck_assert_int_eq(policy_victim(policy, now, obj[1], 1, u[1], true, &v), 0);
+	ck_assert_ptr_eq(v.obj, obj[2]);
+	ck_assert(!policy_object_is_over(obj[2]));
+	ck_assert(policy_object_is_over(obj[0]));
+	ck_assert_int_eq(policy_tenant_protect(policy, 77, 0, 0, 0), -ENOENT);
+	for (uint32_t i = 0; i < 3; i++) {
+		policy_user_free(u[i]);
+		policy_object_free(obj[i]);
+	}
+	policy_group_free(group);
+	policy_free(policy);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("policy_quota");
@@ -458,6 +568,8 @@ int main(void)
 	tcase_add_test(tcase, the_idle_give_back);
 	tcase_add_test(tcase, the_quiet_are_probed);
 	tcase_add_test(tcase, unused_objects_go_first);
+	tcase_add_test(tcase, groups_share);
+	tcase_add_test(tcase, protected_together);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // links: tests/bench/policy_sim.c
 // links: daemon/policy.c daemon/policy_order.c daemon/policy_user.c daemon/policy_quota.c
-// links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c daemon/policy_convoy.c
+// links: daemon/policy_victim.c daemon/policy_prefetch.c daemon/policy_rare.c daemon/policy_convoy.c daemon/policy_fill.c
 #include "tests/bench/policy_sim.h"
 
 #include <check.h>
