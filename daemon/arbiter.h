@@ -308,6 +308,7 @@ struct arbiter_ops {
 struct arbiter {
 	const struct arbiter_ops *ops;
 	uint64_t generation; /* kmod: how many arbiters have attached, with this one; else 0 */
+	uint32_t number[ARBITER_MAX_DEVICES]; /* of each device, as events name it */
 };
 
 /*

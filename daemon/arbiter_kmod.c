@@ -86,6 +86,7 @@ static int kmod_device_add(struct arbiter *a, const char *name,
 		return r;
 	}
 	*out_dev = k->n_devices - 1;
+	a->number[*out_dev] = d.dev;
 	return 0;
 }
 

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/trace.h"
+
 _Static_assert(ARBITER_MAX_DEVICES == LEDGER_MAX_DEVICES, "same numbers on both sides");
 _Static_assert((int)ARBITER_N_TIERS == (int)LEDGER_N_TIERS, "same tiers");
 _Static_assert((int)ARBITER_N_KEYS == (int)LEDGER_N_KEYS, "same keys");
@@ -47,6 +49,7 @@ static int local_device_add(struct arbiter *a, const char *name,
 	pressure_init(&l->device_pressure[dev], now_ns);
 	for (g = l->ledger->root.next; g; g = g->next)
 		local_limits_apply(l, g, dev);
+	a->number[dev] = dev;
 	*out_dev = dev;
 	return 0;
 }
@@ -87,6 +90,8 @@ static int local_session_open(struct arbiter *a, const struct arbiter_peer *peer
 	s->uid = peer->uid;
 	if (peer->comm)
 		memccpy(s->comm, peer->comm, '\0', sizeof(s->comm) - 1);
+	if (trace_on(vram_session_open))
+		local_trace_open(g);
 	*out_session = g->key;
 	return 0;
 }
@@ -104,6 +109,8 @@ static int local_session_close(struct arbiter *a, uint64_t session, uint64_t now
 	for (i = 0; i < LOCAL_MAX_TRIGGERS; i++)
 		if (l->trigger[i] && l->trigger[i]->group == g)
 			local_trigger_free(l, i);
+	if (trace_on(vram_session_close))
+		local_trace_close(l, g);
 	memcpy(chain, g->parent, sizeof(chain));
 	s = g->priv;
 	ledger_session_free(l->ledger, g);
@@ -124,41 +131,74 @@ static int local_is_member(struct arbiter *a, uint64_t session, const struct arb
 }
 /* ---- charges ----------------------------------------------------------------- */
 
-/* Name the group that refused. Return: @r. */
-static int answer(int r, struct ledger_group *const *limit, struct arbiter_group *out_limit)
+/* Tell who traces, and name the group that refused. Return: @r. */
+static int answer(struct local *l, const struct local_charge *c, int r,
+		  struct ledger_group *const *limit, struct arbiter_group *out_limit)
 {
-	if ((r == -EDQUOT || r == -ENOSPC) && out_limit)
-		*out_limit = ref_of(*limit);
+	if (r == 0) {
+		if (c->from != TRACE_TIER_NONE && c->from != c->to)
+			local_trace_uncharge(l, c);
+		if (c->to != TRACE_TIER_NONE && c->from != c->to)
+			local_trace_charge(l, c);
+	} else if (r == -EDQUOT || r == -ENOSPC) {
+		if (trace_on(vram_limit_hit))
+			local_trace_refused(l, c, *limit);
+		if (out_limit)
+			*out_limit = ref_of(*limit);
+	}
 	return r;
 }
 
 static int local_charge(struct arbiter *a, uint64_t session, uint32_t dev, uint32_t tier,
 			uint64_t bytes, struct arbiter_group *out_limit)
 {
-	struct ledger_group *g = session_of(a, session), *limit;
+	const struct local_charge c = { .session = session,
+					.bytes = bytes,
+					.share = TRACE_NO_SHARE,
+					.dev = dev,
+					.to = tier,
+					.from = TRACE_TIER_NONE };
+	struct ledger_group *g = session_of(a, session), *limit = NULL;
 
 	if (!g)
 		return -ENOENT;
-	return answer(ledger_try_charge(local_of(a)->ledger, g, dev, tier, bytes, &limit), &limit,
+	return answer(local_of(a), &c,
+		      ledger_try_charge(local_of(a)->ledger, g, dev, tier, bytes, &limit), &limit,
 		      out_limit);
 }
 
 static int local_uncharge(struct arbiter *a, uint64_t session, uint32_t dev, uint32_t tier,
 			  uint64_t bytes)
 {
+	const struct local_charge c = { .session = session,
+					.bytes = bytes,
+					.share = TRACE_NO_SHARE,
+					.dev = dev,
+					.from = tier,
+					.to = TRACE_TIER_NONE };
 	struct ledger_group *g = session_of(a, session);
 
-	return g ? ledger_uncharge(local_of(a)->ledger, g, dev, tier, bytes) : -ENOENT;
+	if (!g)
+		return -ENOENT;
+	return answer(local_of(a), &c, ledger_uncharge(local_of(a)->ledger, g, dev, tier, bytes),
+		      NULL, NULL);
 }
 
 static int local_transfer(struct arbiter *a, uint64_t session, uint32_t dev, uint32_t from,
 			  uint32_t to, uint64_t bytes, struct arbiter_group *out_limit)
 {
-	struct ledger_group *g = session_of(a, session), *limit;
+	const struct local_charge c = { .session = session,
+					.bytes = bytes,
+					.share = TRACE_NO_SHARE,
+					.dev = dev,
+					.from = from,
+					.to = to };
+	struct ledger_group *g = session_of(a, session), *limit = NULL;
 
 	if (!g)
 		return -ENOENT;
-	return answer(ledger_transfer(local_of(a)->ledger, g, dev, from, to, bytes, &limit), &limit,
+	return answer(local_of(a), &c,
+		      ledger_transfer(local_of(a)->ledger, g, dev, from, to, bytes, &limit), &limit,
 		      out_limit);
 }
 
@@ -166,12 +206,25 @@ static int local_give(struct arbiter *a, uint64_t from_session, uint64_t to_sess
 		      uint32_t tier, uint64_t bytes, struct arbiter_group *out_limit)
 {
 	struct ledger_group *from = session_of(a, from_session), *to = session_of(a, to_session);
-	struct ledger_group *limit;
+	struct local_charge c = { .session = from_session,
+				  .bytes = bytes,
+				  .share = TRACE_NO_SHARE,
+				  .dev = dev,
+				  .from = tier,
+				  .to = TRACE_TIER_NONE };
+	struct ledger_group *limit = NULL;
+	int r;
 
 	if (!from || !to)
 		return -ENOENT;
-	return answer(ledger_give(local_of(a)->ledger, from, to, dev, tier, bytes, &limit), &limit,
-		      out_limit);
+	r = ledger_give(local_of(a)->ledger, from, to, dev, tier, bytes, &limit);
+	if (r == 0)
+		local_trace_uncharge(local_of(a), &c);
+	/* The other half, and on whom a refusal falls. */
+	c.session = r == 0 ? to_session : from_session;
+	c.from = TRACE_TIER_NONE;
+	c.to = tier;
+	return answer(local_of(a), &c, r, &limit, out_limit);
 }
 
 static int local_share_new(struct arbiter *a, uint32_t dev, uint32_t *out_share)
@@ -187,11 +240,18 @@ static int local_share_free(struct arbiter *a, uint32_t share)
 static int local_share_join(struct arbiter *a, uint32_t share, uint64_t session, bool force,
 			    struct arbiter_group *out_limit)
 {
-	struct ledger_group *g = session_of(a, session), *limit;
+	struct ledger_group *g = session_of(a, session), *limit = NULL;
+	struct local *l = local_of(a);
+	const struct local_charge c = {
+		.session = session,
+		.share = share,
+		.from = TRACE_TIER_NONE,
+		.to = TRACE_TIER_NONE,
+	};
 
 	if (!g)
 		return -ENOENT;
-	return answer(ledger_share_join(local_of(a)->ledger, share, g, force, &limit), &limit,
+	return answer(l, &c, ledger_share_join(l->ledger, share, g, force, &limit), &limit,
 		      out_limit);
 }
 
@@ -202,29 +262,49 @@ static int local_share_leave(struct arbiter *a, uint32_t share, uint64_t session
 	return g ? ledger_share_leave(local_of(a)->ledger, share, g) : -ENOENT;
 }
 
+/* What a charge of a share is for who traces it. */
+static struct local_charge of_share(uint32_t share, uint32_t from, uint32_t to, uint64_t bytes,
+				    const struct arbiter_hint *hint)
+{
+	return (struct local_charge){
+		.session = hint ? hint->session : 0,
+		.other = hint ? hint->other : 0,
+		.flags = hint ? hint->flags : 0,
+		.bytes = bytes,
+		.share = share,
+		.from = from,
+		.to = to,
+	};
+}
+
 static int local_share_charge(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
 			      const struct arbiter_hint *hint, struct arbiter_group *out_limit)
 {
-	struct ledger_group *limit;
+	struct local *l = local_of(a);
+	const struct local_charge c = of_share(share, TRACE_TIER_NONE, tier, bytes, hint);
+	struct ledger_group *limit = NULL;
 
-	(void)hint;
-	return answer(ledger_share_charge(local_of(a)->ledger, share, tier, bytes, &limit), &limit,
+	return answer(l, &c, ledger_share_charge(l->ledger, share, tier, bytes, &limit), &limit,
 		      out_limit);
 }
 
 static int local_share_uncharge(struct arbiter *a, uint32_t share, uint32_t tier, uint64_t bytes,
 				const struct arbiter_hint *hint)
 {
-	(void)hint;
-	return ledger_share_uncharge(local_of(a)->ledger, share, tier, bytes);
+	struct local *l = local_of(a);
+	const struct local_charge c = of_share(share, tier, TRACE_TIER_NONE, bytes, hint);
+
+	return answer(l, &c, ledger_share_uncharge(l->ledger, share, tier, bytes), NULL, NULL);
 }
 
 static int local_share_transfer(struct arbiter *a, uint32_t share, uint32_t from, uint32_t to,
 				uint64_t bytes, struct arbiter_group *out_limit)
 {
-	struct ledger_group *limit;
+	struct local *l = local_of(a);
+	const struct local_charge c = of_share(share, from, to, bytes, NULL);
+	struct ledger_group *limit = NULL;
 
-	return answer(ledger_share_transfer(local_of(a)->ledger, share, from, to, bytes, &limit),
+	return answer(l, &c, ledger_share_transfer(l->ledger, share, from, to, bytes, &limit),
 		      &limit, out_limit);
 }
 
@@ -325,6 +405,8 @@ static void local_free(struct arbiter *a)
 	for (g = l->ledger->root.next; g; g = g->next)
 		free(*limits_at(g));
 	group_book_deinit(&l->book);
+	if (trace_on(vram_arbiter_detach))
+		trace_arbiter_detach(1, 0);
 	free(l);
 }
 
@@ -392,6 +474,8 @@ int arbiter_local_new(uint64_t now_ns, struct arbiter **out_arbiter)
 	l->base.ops = &local_ops;
 	l->book.made = on_made;
 	l->ledger = l->book.ledger;
+	if (trace_on(vram_arbiter_attach))
+		trace_arbiter_attach(1, 0);
 	*out_arbiter = &l->base;
 	return 0;
 }

@@ -89,6 +89,28 @@ static inline uint32_t local_limit_row(const struct local *l, uint32_t dev, uint
 	return dev == ARBITER_ALL_DEVICES ? LIMIT_ROW_ALL : l->ledger->device[dev].home[tier];
 }
 
+/* One charge, uncharge or transfer, for who traces it. */
+struct local_charge {
+	uint64_t session; /* whose, or for whom; 0: nobody's */
+	uint64_t other;	  /* evictions: who needs the room */
+	uint64_t bytes;
+	uint32_t share; /* or TRACE_NO_SHARE */
+	uint32_t dev;	/* without a share; a share knows its own */
+	uint32_t from;	/* tiers, or TRACE_TIER_NONE */
+	uint32_t to;
+	uint32_t flags; /* ARBITER_HINT_* */
+};
+
+/* arbiter_local_trace.c. Each of charge and uncharge looks which of its probes are on; the others' callers do. */
+void local_trace_open(const struct ledger_group *g);
+void local_trace_close(struct local *l, const struct ledger_group *g);
+void local_trace_charge(struct local *l, const struct local_charge *c);
+void local_trace_uncharge(struct local *l, const struct local_charge *c);
+void local_trace_refused(struct local *l, const struct local_charge *c,
+			 const struct ledger_group *limit);
+void local_trace_limit(const struct ledger_group *g, uint32_t dev, uint32_t tier, uint32_t key,
+		       uint64_t value, uint32_t flags);
+
 /* arbiter_local_group.c */
 int local_find(struct arbiter *a, const struct arbiter_subject *s, struct arbiter_group *out_group);
 int local_group_name(struct arbiter *a, const struct arbiter_group *group, char *buf, size_t size);

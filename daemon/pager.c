@@ -7,6 +7,7 @@
 
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "daemon/trace.h"
 
 /* Most chunks on the move at once, whatever their size. */
 #define TRANSFERS 64
@@ -31,7 +32,9 @@ struct transfer {
 	int64_t swap_slot; /* or -1 */
 	uint32_t bytes;	   /* counted as in flight */
 	uint64_t start_ns;
-	uint64_t who; /* evictions: for which session */
+	uint64_t who;  /* evictions: for which session */
+	uint32_t from; /* tiers, for who traces it */
+	uint32_t to;
 	bool from_swap;
 	struct store_io io;
 	struct gpu_copy copy;
@@ -114,6 +117,37 @@ static void transfer_end(struct transfer *t)
 	t->pager->n_moving--;
 	t->object->n_moving--;
 	list_add(&t->node, &t->pager->free);
+}
+
+static void tell(const struct transfer *t, bool ended, int res)
+{
+	const struct pager_params *params = &t->pager->params;
+	const struct pager_move move = {
+		.object = t->object,
+		.chunk = t->chunk,
+		.from = t->from,
+		.to = t->to,
+		.ended = ended,
+		.res = res,
+		.ns = ended ? loop_now() - t->start_ns : 0,
+	};
+
+	if (params->events->moves)
+		params->events->moves(params->owner, &move);
+}
+
+static void tell_begin(struct transfer *t, uint32_t from, uint32_t to)
+{
+	t->from = from;
+	t->to = to;
+	if (trace_on(vram_io_begin))
+		tell(t, false, 0);
+}
+
+static void tell_end(const struct transfer *t, int res)
+{
+	if (trace_on(vram_io_end))
+		tell(t, true, res);
 }
 
 /* What the chunk holds of the file: the last page of a model may be longer than the file. */
@@ -201,6 +235,7 @@ static void load_end(struct transfer *t, int res)
 		gpu_chunk_drop(object->mem, chunk, 1);
 	}
 	c->state = res == 0 ? CHUNK_RESIDENT : CHUNK_ABSENT;
+	tell_end(t, res);
 	transfer_end(t);
 	pager->params.events->loaded(pager->params.owner, object, chunk, res, ns);
 	pager->params.events->ready(pager->params.owner);
@@ -240,6 +275,7 @@ static void evict_end(struct transfer *t, int res)
 			hostpool_put(pager->params.hostpool, (uint32_t)t->host_slot);
 		}
 	}
+	tell_end(t, res);
 	transfer_end(t);
 	pager->params.events->evicted(pager->params.owner, object, chunk, res, who);
 	pager->params.events->ready(pager->params.owner);
@@ -263,6 +299,7 @@ static void writeback_end(struct transfer *t, int res)
 		hostpool_put(pager->params.hostpool, (uint32_t)t->host_slot);
 	}
 	object->chunks[chunk].state = CHUNK_ABSENT;
+	tell_end(t, res);
 	transfer_end(t);
 	pager->params.events->settled(pager->params.owner, object, chunk);
 	pager->params.events->ready(pager->params.owner);
@@ -410,15 +447,29 @@ static void reclaim_host(struct pager *pager)
 	t->host_slot = slot;
 	hostpool_set_state(pager->params.hostpool, (uint32_t)slot, HOST_SLOT_BUSY);
 	t->io.done = io_done;
+	tell_begin(t, ARBITER_HOST, ARBITER_DISK);
 	swap_write(pager->params.swap, &t->io, (uint32_t)swap_slot,
 		   hostpool_addr(pager->params.hostpool, (uint32_t)slot),
 		   gpu_chunk_len(object->mem, chunk));
+}
+
+/* Where the content of an absent chunk is. */
+static uint32_t load_from(const struct object *object, uint32_t chunk)
+{
+	const struct chunk *c = &object->chunks[chunk];
+
+	if (c->host_slot)
+		return ARBITER_HOST;
+	if (object->file)
+		return TRACE_TIER_FILE;
+	return c->flags & CHUNK_WRITTEN ? ARBITER_DISK : TRACE_TIER_NONE;
 }
 
 int pager_load(struct pager *pager, struct object *object, uint32_t chunk)
 {
 	struct chunk *c = &object->chunks[chunk];
 	bool has_content = object->file || (c->flags & CHUNK_WRITTEN);
+	uint32_t from = load_from(object, chunk);
 	int64_t slot = -1;
 	struct transfer *t;
 	int r;
@@ -438,6 +489,7 @@ int pager_load(struct pager *pager, struct object *object, uint32_t chunk)
 	}
 	t = transfer_begin(pager, TRANSFER_LOAD, object, chunk);
 	c->state = CHUNK_LOADING;
+	tell_begin(t, from, ARBITER_VRAM);
 	if (!has_content && object->mem->gpu->imports) {
 		/* A card's memory is not zero by itself. */
 		start_copy(t, GPU_COPY_ZERO);
@@ -530,6 +582,7 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint
 		t->host_slot = host_get(pager, object, chunk);
 		if (t->host_slot >= 0) {
 			pager->n_to_host++;
+			tell_begin(t, ARBITER_VRAM, ARBITER_HOST);
 			start_copy(t, GPU_COPY_OUT);
 		} else {
 			reclaim_host(pager);
@@ -550,6 +603,7 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint
 	}
 	c->swap_slot = (uint32_t)t->swap_slot + 1;
 	t->io.done = io_done;
+	tell_begin(t, ARBITER_VRAM, ARBITER_DISK);
 	swap_write(pager->params.swap, &t->io, (uint32_t)t->swap_slot,
 		   gpu_chunk_addr(object->mem, chunk), len);
 	return 1;

@@ -21,6 +21,17 @@
 
 struct pager;
 
+/* A transfer, for who traces it. */
+struct pager_move {
+	const struct object *object;
+	uint32_t chunk;
+	uint32_t from; /* enum arbiter_tier or TRACE_TIER_* */
+	uint32_t to;
+	bool ended;
+	int res;     /* ended: 0 or -errno */
+	uint64_t ns; /* ended: how long it took */
+};
+
 struct pager_events {
 	/* LOADING ended: RESIDENT (res 0), or ABSENT with res -errno. */
 	void (*loaded)(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
@@ -32,6 +43,8 @@ struct pager_events {
 	void (*settled)(void *owner, struct object *object, uint32_t chunk);
 	/* Something became free: a transfer or a host slot. */
 	void (*ready)(void *owner);
+	/* A transfer begins or has ended; only while somebody traces that. NULL: not of interest. */
+	void (*moves)(void *owner, const struct pager_move *move);
 };
 
 struct pager_params {

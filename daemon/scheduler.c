@@ -11,6 +11,7 @@
 #include "daemon/arbiter_choice.h"
 #include "daemon/log.h"
 #include "daemon/scheduler_private.h"
+#include "daemon/scheduler_trace.h"
 
 #define CHUNK_DEFAULT (2u << 20)
 #define CHUNK_MIN     (64u << 10)
@@ -113,6 +114,7 @@ static const struct pager_events pager_events = {
 	.evicted = pager_evicted,
 	.settled = pager_settled,
 	.ready = pager_ready,
+	.moves = pager_moves,
 };
 
 /* The device that the configuration names, or that there is. */
@@ -448,6 +450,7 @@ int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss)
 	int r;
 
 	read_comm(ss->pid, comm, sizeof(comm));
+	memccpy(ss->comm, comm, '\0', sizeof(ss->comm) - 1);
 	if (read_cgroup(ss->pid, cgroup, sizeof(cgroup)))
 		peer.cgroup = cgroup;
 	if (read_link(ss->pid, "exe", exe, sizeof(exe)))
@@ -469,6 +472,7 @@ int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, i
 	ss->id = out->session;
 	ss->pid = out->pid;
 	ss->uid = out->uid;
+	memccpy(ss->comm, out->comm, '\0', sizeof(ss->comm) - 1);
 	session_enter(s, ss);
 	scheduler_arbiter_adopted(s, ss, out->table);
 	return 0;
@@ -541,6 +545,8 @@ static int object_new(struct scheduler *s, enum policy_kind kind, uid_t uid, uin
 	if (r < 0)
 		goto err_policy;
 	list_add_tail(&object->node, &s->objects);
+	if (trace_on(vram_share_new))
+		scheduler_trace_share_new(s, object);
 	*out = object;
 	return 0;
 
@@ -600,6 +606,8 @@ void object_free_now(struct scheduler *s, struct object *object)
 		arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM,
 				       object->resident_bytes);
 	s->resident_bytes -= object->resident_bytes;
+	if (trace_on(vram_share_free))
+		scheduler_trace_share_free(s, object);
 	arbiter_share_free(s->arbiter, object->share);
 	policy_object_free(object->policy);
 	gpu_object_free(object->mem);

@@ -74,7 +74,10 @@ struct scheduler_session {
 	uint64_t active_ns;  /* when it last asked or touched */
 	uint64_t served_ns;  /* when a layer that it waited for came last */
 	bool running;	     /* told to the arbiter */
+	char comm[16];	     /* of its process, when it came */
 	uint32_t n_stalls;   /* waits that are open */
+	uint32_t n_faulting; /* of these, threads at closed chunks */
+	uint64_t faulting_since_ns;
 	uint32_t n_requests; /* layers that are waited for */
 	uint64_t stall_since_ns;
 	uint64_t stall_ns; /* time in which at least one wait was open */

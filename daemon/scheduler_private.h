@@ -165,6 +165,8 @@ void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, u
 void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, uint64_t who);
 void pager_settled(void *owner, struct object *object, uint32_t chunk);
 void pager_ready(void *owner);
+/* scheduler_trace.c */
+void pager_moves(void *owner, const struct pager_move *move);
 void scheduler_tick(struct loop_op *op, int res);
 void scheduler_retry(struct loop_op *op, int res);
 

@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/log_refusal.h"
 #include "daemon/scheduler_private.h"
+#include "daemon/scheduler_trace.h"
 
 /* Victims to be tried for one chunk before others get their turn. */
 #define VICTIM_TRIES 64
@@ -36,6 +37,8 @@ void chunk_gone(struct scheduler *s, struct object *object, uint32_t chunk, uint
 
 	policy_resident(object->policy, chunk, false);
 	arbiter_share_uncharge_for(s->arbiter, object->share, ARBITER_VRAM, len, &hint);
+	if (trace_on(vram_chunk_evict))
+		scheduler_trace_gone(s, object, chunk, &hint);
 	object->chunks[chunk].was_evicted = 1;
 	object->resident_bytes -= len;
 	s->resident_bytes -= len;

@@ -17,6 +17,7 @@
 #include "common/proto.h"
 #include "daemon/log.h"
 #include "daemon/scheduler_private.h"
+#include "daemon/scheduler_trace.h"
 
 /* How long a layer waits for room that only swap could make. */
 #define NO_SWAP_NS 2000000000ull
@@ -41,6 +42,11 @@ void stall_begin(struct scheduler *s, struct scheduler_session *ss, enum stall_k
 {
 	if (is_told(s, kind))
 		arbiter_stall_begin(s->arbiter, ss->id, s->dev, now_ns);
+	if (kind == STALL_FAULT && ss->n_faulting++ == 0) {
+		ss->faulting_since_ns = now_ns;
+		if (trace_on(vram_stall_begin))
+			scheduler_trace_stall_begin(s, ss, NULL);
+	}
 	if (ss->n_stalls++ == 0)
 		ss->stall_since_ns = now_ns;
 	ss->running = true;
@@ -53,6 +59,8 @@ void stall_end(struct scheduler *s, struct scheduler_session *ss, enum stall_kin
 {
 	if (is_told(s, kind))
 		arbiter_stall_end(s->arbiter, ss->id, s->dev, now_ns);
+	if (kind == STALL_FAULT && --ss->n_faulting == 0 && trace_on(vram_stall_end))
+		scheduler_trace_stall_end(s, ss, NULL, now_ns - ss->faulting_since_ns);
 	if (--ss->n_stalls == 0)
 		ss->stall_ns += now_ns - ss->stall_since_ns;
 }
@@ -90,6 +98,8 @@ void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
 	} else if (!use_is_waiting(use, chunk)) {
 		use->waiting[chunk / 8] |= (uint8_t)(1u << (chunk % 8));
 		use->n_waiting++;
+		if (trace_on(vram_chunk_fault))
+			scheduler_trace_fault(s, use, chunk);
 		stall_begin(s, ss, STALL_FAULT, now);
 		demand(s, object, chunk, now);
 	}
@@ -182,6 +192,9 @@ void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 	layer->parked = false;
 	layer->use->session->n_requests--;
 	stall_end(s, layer->use->session, STALL_SLOT, loop_now());
+	if (trace_on(vram_stall_end))
+		scheduler_trace_stall_end(s, layer->use->session, layer,
+					  loop_now() - layer->since_ns);
 	unpark(s);
 }
 
@@ -225,6 +238,8 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	layer_hold(layer);
 	for_each_chunk(s, layer, refresh, now);
 	stall_begin(s, ss, STALL_SLOT, now);
+	if (trace_on(vram_stall_begin))
+		scheduler_trace_stall_begin(s, ss, layer);
 	if (layer->missing == 0)
 		serve_layer(s, layer);
 	else

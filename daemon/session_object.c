@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "daemon/scheduler_trace.h"
 #include "daemon/session_private.h"
 
 /* Of all buffers of a session: each chunk costs the daemon some 40 bytes, touched or not. At 2 MiB these are
@@ -135,6 +136,8 @@ static void finish_open(struct session *session, const struct vram_msg_hdr *hdr,
 	if (r == 0 && slots && n_layers)
 		r = use_set_layers(use, extents, n_extents, n_layers, session->table,
 				   (uint32_t)base);
+	if (r == 0)
+		scheduler_trace_layers(use);
 	if (r == 0)
 		r = gpu_object_client_fd(object->mem, &fd);
 	if (r < 0) {

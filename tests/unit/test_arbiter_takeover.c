@@ -5,7 +5,7 @@
  *
  * links: daemon/arbiter_takeover.c daemon/log.c common/err.c common/size.c
  * links: daemon/arbiter_local.c daemon/arbiter_local_group.c daemon/arbiter_local_limit.c
- * links: daemon/limit_table.c daemon/arbiter_local_pressure.c daemon/limits.c
+ * links: daemon/limit_table.c daemon/arbiter_local_pressure.c daemon/arbiter_local_trace.c daemon/trace.c daemon/limits.c
  * links: kmod/ledger.c kmod/ledger_counter.c kmod/ledger_limit.c kmod/ledger_share.c
  * links: kmod/group.c kmod/stall.c kmod/pressure.c
  */

@@ -7,7 +7,7 @@
  * links: daemon/pager.c daemon/hostpool.c daemon/store.c daemon/store_swap.c daemon/gpu_host.c
  * links: daemon/gpu_host_guard.c daemon/gpu_host_map.c daemon/loop.c daemon/log.c daemon/limits.c
  * links: daemon/arbiter_local.c daemon/arbiter_local_group.c daemon/arbiter_local_limit.c
- * links: daemon/limit_table.c daemon/arbiter_local_pressure.c kmod/ledger.c kmod/ledger_counter.c
+ * links: daemon/limit_table.c daemon/arbiter_local_pressure.c daemon/arbiter_local_trace.c daemon/trace.c kmod/ledger.c kmod/ledger_counter.c
  * links: kmod/ledger_limit.c kmod/ledger_share.c kmod/group.c kmod/stall.c kmod/pressure.c
  * links: common/fd.c common/err.c common/size.c
  * libs: -luring -lxxhash -lpthread
