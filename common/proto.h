@@ -63,6 +63,7 @@ enum vram_msg_type {
 	VRAM_MSG_ATTACH = 18,
 	VRAM_MSG_CHUNKS = 19,
 	VRAM_MSG_RECLAIMED = 20, /* no reply */
+	VRAM_MSG_ADMIT = 22,
 
 	/* events, daemon to client */
 	VRAM_MSG_REVOKE = 64,  /* release the pins of this slot soon, or the session ends */
@@ -292,6 +293,20 @@ struct vram_msg_reclaim {
 	uint32_t pad;
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; UINT64_MAX while nobody waits for them */
 	uint64_t ids[];
+};
+
+/* ADMIT: the client is about to need so many bytes of the device at once. The reply comes when it is admitted, or with
+ * -ETIMEDOUT, or with -ENOSPC or -EDQUOT if it can never be. One at a time; what was reserved before is given back for it. */
+#define VRAM_ADMIT_CLAMP 1u /* if it is more than can ever be, as much as can be */
+struct vram_msg_admit {
+	uint64_t working_set_bytes; /* 0: what limits promise alone */
+	uint64_t timeout_ns;	    /* 0: the daemon's limits.admit_timeout; UINT64_MAX: none */
+	int32_t priority;	    /* -20 to 19, the smallest first; below 0 for root */
+	uint32_t flags;		    /* VRAM_ADMIT_* */
+};
+struct vram_msg_admit_reply {
+	uint64_t reserved_bytes;
+	uint64_t waited_ns;
 };
 
 /* REVOKE */

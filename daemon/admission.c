@@ -92,6 +92,7 @@ void admission_ask(struct admission *a, struct admission_entry *e, uint64_t now_
 	struct admission_entry *at;
 
 	e->state = ADMISSION_WAITING;
+	e->asked_ns = now_ns;
 	e->since_ns = now_ns;
 	e->deadline_ns = deadline_ns;
 	e->predicted_ns = ADMISSION_UNKNOWN;

@@ -50,6 +50,7 @@ struct admission_entry {
 	enum admission_state state;
 	int32_t priority;
 	uint64_t bytes;
+	uint64_t asked_ns;
 	uint64_t since_ns;    /* when it asked, or was admitted */
 	uint64_t deadline_ns; /* waiting: UINT64_MAX: none */
 	uint64_t busy_ns;     /* admitted: when it was last seen at work */

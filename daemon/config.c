@@ -146,6 +146,12 @@ static const struct config_option options[] = {
 	  .help = "how long a pin may keep out who needs the memory; 0: for ever" },
 	{ "limits", "wait_timeout", CONFIG_DURATION, FIELD(limits.wait_timeout), "60s",
 	  .max = 86400 * SEC, .help = "how long a request may wait for memory; 0: for ever" },
+	{ "limits", "admit_timeout", CONFIG_DURATION, FIELD(limits.admit_timeout), "5m",
+	  .max = 30 * 86400 * SEC,
+	  .help = "how long a session waits to be admitted if it does not say; 0: for ever" },
+	{ "limits", "admit_idle", CONFIG_DURATION, FIELD(limits.admit_idle), "30s", .min = SEC / 10,
+	  .max = 86400 * SEC,
+	  .help = "how long an admitted session may be idle before those who wait come first" },
 
 	{ "policy", "prefetch", CONFIG_SIZE_AUTO, FIELD(policy.prefetch), "auto", .min = 4 * KIB,
 	  .max = 64 * GIB, .help = "bytes loaded ahead for each user of a model" },

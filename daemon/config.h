@@ -75,6 +75,8 @@ struct config {
 		uint64_t max_requests;	 /* in flight */
 		uint64_t pin_timeout;	 /* ns; 0: never revoke */
 		uint64_t wait_timeout;	 /* ns; 0: wait for ever */
+		uint64_t admit_timeout;	 /* ns; 0: wait for ever */
+		uint64_t admit_idle;	 /* ns until a reservation lapses */
 	} limits;
 	struct {
 		uint64_t prefetch; /* bytes loaded ahead for one user of a model; 0: auto */

@@ -262,6 +262,9 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		goto err_free;
 	r = make_device(s);
 	if (r < 0)
+	if (r < 0)
+		goto err_free;
+	r = admission_start(s);
 		goto err_free;
 	r = scheduler_arbiter_start(s);
 	if (r < 0)
@@ -307,6 +310,7 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	loop_cancel(s->loop, &s->retry);
 	scheduler_arbiter_stop(s);
 	list_for_each_safe(object, tmp, &s->objects, node)
+	admission_stop(s);
 		object_free_now(s, object);
 	policy_free(s->policy);
 	pager_free(s->pager);
@@ -475,6 +479,7 @@ int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, i
 	memccpy(ss->comm, out->comm, '\0', sizeof(ss->comm) - 1);
 	session_enter(s, ss);
 	scheduler_arbiter_adopted(s, ss, out->table);
+	admission_forget(s, ss);
 	return 0;
 }
 

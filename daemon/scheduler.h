@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/admission.h"
 #include "daemon/arbiter.h"
 #include "daemon/config.h"
 #include "daemon/object.h"
@@ -48,6 +49,9 @@ struct scheduler_session_ops {
 			     const struct log_bound *bound);
 	/* The same in silence: the client has ended it, by letting go of /dev/vram. */
 	void (*gone)(struct scheduler_session *ss);
+	/* The answer to an ADMIT that had to wait: 0 or -ETIMEDOUT. */
+	void (*admitted)(struct scheduler_session *ss, int error, uint64_t reserved_bytes,
+			 uint64_t waited_ns);
 	const char *(*name)(const struct scheduler_session *ss);
 };
 
@@ -80,6 +84,13 @@ struct scheduler_session {
 	uint64_t faulting_since_ns;
 	uint32_t n_requests; /* layers that are waited for */
 	uint64_t stall_since_ns;
+	struct admission_entry admit;
+	bool admit_asking;    /* inside scheduler_admit() */
+	uint64_t admit_uses;  /* acquires of its slots, when it was looked at last */
+	uint64_t admit_ticks; /* and its processor time */
+	bool paused;	      /* its loads wait until it is resumed */
+	bool paused_by_root;  /* by who may hold up others for it */
+	bool drained;	      /* the same because of a drain --hold of something that it is part of */
 	uint64_t stall_ns; /* time in which at least one wait was open */
 	uint64_t faults;
 	uint64_t loaded_bytes;
@@ -147,6 +158,42 @@ struct scheduler_stats {
 	uint64_t paged_in_bytes;  /* into the device, from wherever */
 	uint64_t paged_out_bytes; /* written to swap or to the host tier */
 	uint64_t evicted_bytes;
+/* ---- scheduler_admission.c ---- */
+
+struct scheduler_admit {
+	uint64_t bytes;
+	uint64_t timeout_ns; /* 0: limits.admit_timeout; UINT64_MAX: none */
+	int32_t priority;
+	bool clamp;
+};
+struct scheduler_admit_answer {
+	uint64_t reserved_bytes;
+	uint64_t asked_bytes; /* refused: this, where there can be only */
+	uint64_t limit_bytes;
+	char text[224];
+};
+/*
+ * Return: 0 (admitted), 1 (it waits; ops->admitted() will say), -EBUSY (it waits already), -ENOSPC or -EDQUOT (it can
+ * never be, with a text), -ETIMEDOUT.
+ */
+int scheduler_admit(struct scheduler *s, struct scheduler_session *ss,
+		    const struct scheduler_admit *ask, struct scheduler_admit_answer *out);
+bool scheduler_is_waiting(const struct scheduler_session *ss);
+
+struct scheduler_waiting_info {
+	const struct scheduler_session *ss;
+	const char *name;
+	uint64_t asked_bytes;
+	int32_t priority;
+	uint64_t waiting_ns;
+	uint64_t timeout_ns;   /* UINT64_MAX: none */
+	uint64_t predicted_ns; /* from now on; UINT64_MAX: unknown */
+};
+/* Who waits to be admitted, the first one first; as scheduler_for_each_session(). */
+int scheduler_for_each_waiting(struct scheduler *s,
+			       int (*fn)(void *ctx, const struct scheduler_waiting_info *info),
+			       void *ctx);
+
 	uint64_t faults;
 	uint64_t stall_ns;
 	uint64_t resident_bytes;

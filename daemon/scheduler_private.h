@@ -75,6 +75,10 @@ struct scheduler {
 	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
 
+	struct admission admission;
+	uint64_t admission_look_ns;
+	uint64_t pinned_bytes; /* of models that an administrator has pinned */
+
 struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
 int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref);
 void queue_pop(struct chunk_queue *queue);
@@ -183,3 +187,20 @@ struct arbiter_hint hint_load(const struct object *object, uint32_t chunk, const
 struct arbiter_hint hint_evict(const struct object *object, uint64_t who);
 
 #endif
+/* ---- scheduler_admission.c ---- */
+
+int admission_start(struct scheduler *s);
+void admission_stop(struct scheduler *s);
+/* Lets in who can be let in. After whatever may have made room. */
+void admission_pump(struct scheduler *s);
+void admission_tick(struct scheduler *s, uint64_t now_ns);
+void admission_forget(struct scheduler *s, struct scheduler_session *ss);
+
+/* ---- scheduler_control.c ---- */
+
+/* Do the session's loads wait for an administrator's or its owner's word? */
+static inline bool control_is_held(const struct scheduler_session *ss)
+{
+	return ss->paused || ss->drained;
+}
+

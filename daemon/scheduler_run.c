@@ -386,6 +386,7 @@ void scheduler_tick(struct loop_op *op, int res)
 			list_for_each(use, &ss->uses, in_session)
 				make_active(s, use);
 	}
+	admission_tick(s, now);
 	recheck_pinned(s, now);
 	time_out_waits(s, now);
 	say_who_waits(s, now);

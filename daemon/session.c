@@ -206,6 +206,7 @@ static const struct scheduler_session_ops session_ops = {
 	.fail_bound = on_fail_bound,
 	.load_refused = on_load_refused,
 	.gone = on_gone,
+	.admitted = session_on_admitted,
 	.name = get_name,
 };
 
@@ -399,6 +400,9 @@ static bool find_rule(const struct vram_msg_hdr *hdr, struct rule *out)
 	case VRAM_MSG_STATS:
 		*out = (struct rule){ .reply = true };
 		break;
+	case VRAM_MSG_ADMIT:
+		*out = EXACT(struct vram_msg_admit, 0, true);
+		break;
 	case VRAM_MSG_DEVICE:
 		*out = (struct rule){ .reply = true };
 		break;
@@ -502,6 +506,9 @@ static void dispatch(struct session *session, const struct vram_msg_hdr *hdr, in
 		break;
 	case VRAM_MSG_STATS:
 		handle_stats(session, hdr);
+		break;
+	case VRAM_MSG_ADMIT:
+		session_admit(session, hdr, body);
 		break;
 	case VRAM_MSG_DEVICE:
 		session_device(session, hdr);

@@ -45,6 +45,7 @@ struct session {
 	uint64_t registered_bytes; /* of all objects */
 	uint32_t n_buffer_chunks;  /* of all buffers */
 	uint64_t revoked_until_ns;
+	struct vram_msg_hdr admit_hdr; /* of the ADMIT that waits */
 };
 
 /* Ends the session after the loop's turn; the reason is logged and sent. */
@@ -100,6 +101,11 @@ void session_slot_message(struct session *session, const struct vram_msg_hdr *hd
 void session_prefetch(struct session *session, const struct vram_msg_prefetch *msg, size_t len);
 void session_order(struct session *session, const struct vram_msg_hdr *hdr,
 		   const struct vram_msg_order *msg, size_t len);
+void session_admit(struct session *session, const struct vram_msg_hdr *hdr,
+		   const struct vram_msg_admit *msg);
+/* An op of the scheduler's. */
+void session_on_admitted(struct scheduler_session *ss, int error, uint64_t reserved_bytes,
+			 uint64_t waited_ns);
 void session_pass(struct session *session, const struct vram_msg_pass *msg);
 
 #endif
