@@ -17,7 +17,7 @@
 #include "daemon/arbiter.h"
 #include "daemon/config.h"
 #include "daemon/gpu.h"
-#include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/scheduler.h"
 
 int admin_fail(struct admin_request *req, int r, const char *format, ...)
@@ -358,6 +358,23 @@ static int dispatch(struct admin_request *req, struct json_maker *m)
 	return err_trace(command->handle(req, m));
 }
 
+/* What was asked is the request itself. */
+static void log_admin_refusal(const struct admin_request *req, int r)
+{
+	_cleanup_free_ char *asked =
+		req->json ? json_dumps(req->json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	log_refusal(r == -EPERM ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "refused",
+		    &(const struct log_refusal){
+			    .id = LOG_ID_ADMIN_REFUSED,
+			    .reason = req->reason[0] ? req->reason : err_text(r),
+			    .asked = asked,
+			    .pid = req->peer->pid,
+			    .uid = req->peer->uid,
+			    .error = r,
+		    });
+}
+
 static json_t *refusal_new(const struct admin_request *req, int r)
 {
 	struct json_maker m = json_maker_new();
@@ -385,6 +402,7 @@ static json_t *answer_new(struct admin_request *req, const char *json, size_t le
 	if (r == 0)
 		return answer;
 	json_decref(answer);
+	log_admin_refusal(req, r);
 	return refusal_new(req, r);
 }
 

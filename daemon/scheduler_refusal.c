@@ -7,7 +7,7 @@
 
 #include "daemon/log_refusal.h"
 
-/* The first of the groups that a charge of the session has to pass whose max it would not. */
+/* The first of the groups that a charge of the session has to pass whose max it does not. */
 static const char *limiting_group(struct scheduler *s, const struct scheduler_session *ss,
 				  uint64_t bytes, struct log_bound *out)
 {
@@ -68,7 +68,7 @@ void say_load_refused(struct scheduler *s, const struct layer *layer, int error)
 			 name);
 		break;
 	case -EDQUOT:
-		whose = limiting_group(s, ss, bytes, &bound);
+		whose = limiting_group(s, ss, layer->use->object->mem->chunk_bytes, &bound);
 		snprintf(reason, sizeof(reason), "a layer of %.128s: %s%s", name,
 			 whose ? "vram.max of " : "vram.max of a group that the session is in",
 			 whose ? whose : "");
