@@ -262,9 +262,9 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		goto err_free;
 	r = make_device(s);
 	if (r < 0)
-	if (r < 0)
 		goto err_free;
 	r = admission_start(s);
+	if (r < 0)
 		goto err_free;
 	r = scheduler_arbiter_start(s);
 	if (r < 0)
@@ -309,8 +309,8 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	loop_cancel(s->loop, &s->tick);
 	loop_cancel(s->loop, &s->retry);
 	scheduler_arbiter_stop(s);
-	list_for_each_safe(object, tmp, &s->objects, node)
 	admission_stop(s);
+	list_for_each_safe(object, tmp, &s->objects, node)
 		object_free_now(s, object);
 	policy_free(s->policy);
 	pager_free(s->pager);
@@ -479,7 +479,6 @@ int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, i
 	memccpy(ss->comm, out->comm, '\0', sizeof(ss->comm) - 1);
 	session_enter(s, ss);
 	scheduler_arbiter_adopted(s, ss, out->table);
-	admission_forget(s, ss);
 	return 0;
 }
 
@@ -495,6 +494,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 	ss->id = 0;
 	list_del(&ss->node);
 	s->n_sessions--;
+	admission_forget(s, ss);
 	scheduler_pump(s);
 }
 

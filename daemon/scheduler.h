@@ -74,6 +74,13 @@ struct scheduler_session {
 	uid_t uid;
 	int pidfd; /* or -1 */
 	struct list_node uses;
+	struct admission_entry admit;
+	bool admit_asking;    /* inside scheduler_admit() */
+	uint64_t admit_uses;  /* acquires of its slots, when it was looked at last */
+	uint64_t admit_ticks; /* and its processor time */
+	bool paused;	      /* its loads wait until it is resumed */
+	bool paused_by_root;  /* by who may hold up others for it */
+	bool drained;	      /* the same because of a drain --hold of something that it is part of */
 	bool whole;	     /* an unmodified CUDA program: it has all of its layers or none */
 	uint64_t active_ns;  /* when it last asked or touched */
 	uint64_t served_ns;  /* when a layer that it waited for came last */
@@ -84,13 +91,6 @@ struct scheduler_session {
 	uint64_t faulting_since_ns;
 	uint32_t n_requests; /* layers that are waited for */
 	uint64_t stall_since_ns;
-	struct admission_entry admit;
-	bool admit_asking;    /* inside scheduler_admit() */
-	uint64_t admit_uses;  /* acquires of its slots, when it was looked at last */
-	uint64_t admit_ticks; /* and its processor time */
-	bool paused;	      /* its loads wait until it is resumed */
-	bool paused_by_root;  /* by who may hold up others for it */
-	bool drained;	      /* the same because of a drain --hold of something that it is part of */
 	uint64_t stall_ns; /* time in which at least one wait was open */
 	uint64_t faults;
 	uint64_t loaded_bytes;
@@ -148,16 +148,6 @@ void scheduler_cancel(struct scheduler *s, struct layer *layer);
 void scheduler_used(struct scheduler *s, struct layer *layer);
 void scheduler_wish(struct scheduler *s, struct layer *layer);
 void scheduler_pass(struct scheduler *s, struct use *use, uint32_t kind /* enum vram_pass_kind */);
-/* The limits of somebody have changed: look at what is over, take the new ones to the policy. */
-void scheduler_limits_changed(struct scheduler *s);
-/* Evicts what can be evicted of objects with this name (NULL: of all). Return: the bytes. */
-uint64_t scheduler_evict(struct scheduler *s, const char *name);
-
-/* For status. */
-struct scheduler_stats {
-	uint64_t paged_in_bytes;  /* into the device, from wherever */
-	uint64_t paged_out_bytes; /* written to swap or to the host tier */
-	uint64_t evicted_bytes;
 /* ---- scheduler_admission.c ---- */
 
 struct scheduler_admit {
@@ -194,6 +184,16 @@ int scheduler_for_each_waiting(struct scheduler *s,
 			       int (*fn)(void *ctx, const struct scheduler_waiting_info *info),
 			       void *ctx);
 
+/* The limits of somebody have changed: look at what is over, take the new ones to the policy. */
+void scheduler_limits_changed(struct scheduler *s);
+/* Evicts what can be evicted of objects with this name (NULL: of all). Return: the bytes. */
+uint64_t scheduler_evict(struct scheduler *s, const char *name);
+
+/* For status. */
+struct scheduler_stats {
+	uint64_t paged_in_bytes;  /* into the device, from wherever */
+	uint64_t paged_out_bytes; /* written to swap or to the host tier */
+	uint64_t evicted_bytes;
 	uint64_t faults;
 	uint64_t stall_ns;
 	uint64_t resident_bytes;

@@ -34,6 +34,8 @@
 #define LOOK_NS 1000000000ull
 /* The first in the queue holds others back while its turn is foreseen within so long. */
 #define PASS_NS 60000000000ull
+/* A shorter time than this to wait is none. */
+#define NO_WAIT_NS 1000000ull
 /* Hundredths of a processor from which on a process counts as working. */
 #define WORKS_PERCENT 2u
 
@@ -117,7 +119,8 @@ static struct bounded_list bounded_groups(struct scheduler *s)
 
 	arbiter_for_each(s->arbiter, note_group, &list);
 	for (size_t i = 0; i < list.n; i++) {
-		if (arbiter_usage(s->arbiter, &list.at[i].group, s->dev, ARBITER_VRAM, &usage) < 0 ||
+		if (arbiter_usage(s->arbiter, &list.at[i].group, s->dev, ARBITER_VRAM, &usage) <
+			    0 ||
 		    usage.limits.value[ARBITER_MAX] == ARBITER_UNLIMITED)
 			continue;
 		list.at[n] = list.at[i];
@@ -221,9 +224,9 @@ static int refuse_for_ever(struct scheduler *s, struct scheduler_session *ss, ui
 		arbiter_group_name(s->arbiter, group, name, sizeof(name));
 	snprintf(out->text, sizeof(out->text), "%s",
 		 error == -EDQUOT ? "the working set is larger than a limit will ever allow" :
-		 s->pinned_bytes  ? "the working set is larger than the device less the models that "
-				    "are pinned in it" :
-				    "the working set is larger than the device");
+		 s->pinned_bytes ? "the working set is larger than the device less the models that "
+				   "are pinned in it" :
+				   "the working set is larger than the device");
 	if (error == -EDQUOT)
 		snprintf(out->text + strlen(out->text), sizeof(out->text) - strlen(out->text),
 			 " (vram.max of %s)", name);
@@ -265,6 +268,9 @@ int scheduler_admit(struct scheduler *s, struct scheduler_session *ss,
 	ss->admit_asking = true;
 	admission_pump(s);
 	ss->admit_asking = false;
+	/* Who does not want to wait is told so at once. */
+	if (scheduler_is_waiting(ss) && timeout < NO_WAIT_NS)
+		admission_remove(&s->admission, &ss->admit, now);
 	if (ss->admit.state == ADMISSION_NONE)
 		return -ETIMEDOUT;
 	out->reserved_bytes = ss->admit.bytes;

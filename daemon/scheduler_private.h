@@ -65,6 +65,10 @@ struct scheduler {
 	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
 	uint64_t last_memory_check_ns;
 
+	struct admission admission;
+	uint64_t admission_look_ns;
+	uint64_t pinned_bytes; /* of models that an administrator has pinned */
+
 	uint64_t resident_bytes; /* of chunks that take memory of the device */
 	uint64_t peak_bytes;	 /* of these; a ledger in the kernel is older than this daemon */
 	uint64_t paged_in_bytes;
@@ -74,10 +78,6 @@ struct scheduler {
 	uint64_t started_ns;
 	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
-
-	struct admission admission;
-	uint64_t admission_look_ns;
-	uint64_t pinned_bytes; /* of models that an administrator has pinned */
 
 struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
 int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref);
@@ -160,6 +160,23 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns);
 /* Take memory back that clients made appear in holes. */
 void drop_planted(struct scheduler *s);
 
+/* ---- scheduler_admission.c ---- */
+
+int admission_start(struct scheduler *s);
+void admission_stop(struct scheduler *s);
+/* Lets in who can be let in. After whatever may have made room. */
+void admission_pump(struct scheduler *s);
+void admission_tick(struct scheduler *s, uint64_t now_ns);
+void admission_forget(struct scheduler *s, struct scheduler_session *ss);
+
+/* ---- scheduler_control.c ---- */
+
+/* Do the session's loads wait for an administrator's or its owner's word? */
+static inline bool control_is_held(const struct scheduler_session *ss)
+{
+	return ss->paused || ss->drained;
+}
+
 /* ---- scheduler_run.c ---- */
 
 /* Start whatever can be started. */
@@ -187,20 +204,3 @@ struct arbiter_hint hint_load(const struct object *object, uint32_t chunk, const
 struct arbiter_hint hint_evict(const struct object *object, uint64_t who);
 
 #endif
-/* ---- scheduler_admission.c ---- */
-
-int admission_start(struct scheduler *s);
-void admission_stop(struct scheduler *s);
-/* Lets in who can be let in. After whatever may have made room. */
-void admission_pump(struct scheduler *s);
-void admission_tick(struct scheduler *s, uint64_t now_ns);
-void admission_forget(struct scheduler *s, struct scheduler_session *ss);
-
-/* ---- scheduler_control.c ---- */
-
-/* Do the session's loads wait for an administrator's or its owner's word? */
-static inline bool control_is_held(const struct scheduler_session *ss)
-{
-	return ss->paused || ss->drained;
-}
-
