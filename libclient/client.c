@@ -201,6 +201,8 @@ static void client_destroy(struct vram_client *client)
 		close(client->sock);
 	if (client->uffd >= 0)
 		close(client->uffd);
+	if (client->admission.wake_fd >= 0)
+		close(client->admission.wake_fd);
 	for (size_t i = 0; i < client->n_stale; i++)
 		close(client->stale[i]);
 	device_leave(client);
@@ -233,6 +235,7 @@ static int client_alloc(const char *path, const char *name, uint32_t hello_flags
 	client->uffd = -1;
 	client->device_fd = -1;
 	client->watch_kick_fd = -1;
+	client->admission.wake_fd = -1;
 	client->hello_flags = hello_flags;
 	list_init(&client->objects);
 	list_init(&client->events);

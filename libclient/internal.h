@@ -168,6 +168,18 @@ struct vram_client {
 	void *callback_arg;
 	struct vram_msg_hello_reply hello;
 
+	struct admission {
+		bool pending; /* a thread waits in client_admit() */
+		bool done;    /* the answer is here */
+		bool granted; /* `message` is what was asked for, and is in force */
+		uint32_t seq;
+		int result;
+		int wake_fd; /* an eventfd; -1: nobody has waited yet */
+		struct vram_msg_admit message;
+		struct vram_msg_admit_reply reply;
+		char text[240];
+	} admission;
+
 	struct cuda_client
 		*cuda; /* NULL: not attached to a card. Set once, before the first object */
 
@@ -284,6 +296,9 @@ struct request {
 };
 /* Return: 0, -ENOTCONN if the connection was lost, what the daemon said, or -EPROTO. */
 int request_call(struct vram_client *client, const struct request *request);
+/* A request whose answer is taken by admit_take(), whenever it comes. Return: 0 or -ENOTCONN. */
+int request_ask(struct vram_client *client, uint32_t type, const void *body, size_t body_bytes,
+		uint32_t *out_seq);
 /* A message without a reply. Return: 0 or -ENOTCONN. */
 int request_post(struct vram_client *client, uint32_t type, const void *body, size_t body_bytes,
 		 const void *more, size_t more_bytes);
@@ -325,6 +340,19 @@ int object_place(const struct object *object, int mem_fd, uint64_t addr, bool re
 		 uint64_t length, uint64_t offset, uint64_t *out_addr);
 int object_send_map(struct object *object, uint32_t id, uint64_t addr, uint64_t length,
 		    uint64_t offset);
+
+/* ---- admit.c: with the lock held ---- */
+
+/* vram_admit() for library and shims; lets the lock go meanwhile. */
+int client_admit(struct vram_client *client, const struct vram_admission *want, int64_t timeout_ns,
+		 uint64_t *out_reserved_bytes);
+/* The reply to an ADMIT. Return: 0 or -EPROTO. */
+int admit_take(struct vram_client *client, const struct vram_msg_hdr *hdr, const void *body,
+	       size_t body_bytes);
+/* The connection is lost: whoever waits looks. */
+void admit_wake(struct vram_client *client);
+/* Connected anew: what was admitted is asked for again. */
+void admit_renew(struct vram_client *client);
 
 /* ---- reconnect.c ---- */
 

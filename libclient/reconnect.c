@@ -396,6 +396,7 @@ int client_reconnect(struct vram_client *client)
 		return -ENOTCONN;
 	}
 	client->told_lost = false;
+	admit_renew(client);
 	client->generation++;
 	client->daemon_pid = client->peer_pid;
 	client_add_event(client, &event);

@@ -33,6 +33,7 @@ void request_lose(struct vram_client *client, const char *text)
 	if (client->lost)
 		return;
 	client->lost = true;
+	admit_wake(client);
 	if (client->sock >= 0)
 		close(client->sock);
 	client->sock = -1;
@@ -86,7 +87,7 @@ static int take_reclaim(struct vram_client *client, const char *body, size_t bod
 	return 0;
 }
 
-/* An event in client->rx. Return: 0, -ENOTCONN after a GOODBYE, -EPROTO. */
+/* An event in client->rx, or the answer to an ADMIT, which comes like one. Return: 0, -ENOTCONN after a GOODBYE, -EPROTO. */
 static int take_event(struct vram_client *client)
 {
 	const struct vram_msg_hdr *hdr = (const void *)client->rx;
@@ -104,6 +105,8 @@ static int take_event(struct vram_client *client)
 		return 0;
 	case VRAM_MSG_RECLAIM:
 		return take_reclaim(client, body, body_bytes);
+	case VRAM_MSG_ADMIT | VRAM_MSG_REPLY:
+		return admit_take(client, hdr, body, body_bytes);
 	case VRAM_MSG_GOODBYE:
 		if (body_bytes != sizeof(goodbye))
 			return -EPROTO;
@@ -204,6 +207,20 @@ int request_post(struct vram_client *client, uint32_t type, const void *body, si
 	return post(client, type, 0, body, body_bytes, more, more_bytes, -1);
 }
 
+static uint32_t next_seq(struct vram_client *client)
+{
+	if (++client->seq == 0)
+		client->seq = 1;
+	return client->seq;
+}
+
+int request_ask(struct vram_client *client, uint32_t type, const void *body, size_t body_bytes,
+		uint32_t *out_seq)
+{
+	*out_seq = next_seq(client);
+	return post(client, type, *out_seq, body, body_bytes, NULL, 0, -1);
+}
+
 static int send_extents(struct vram_client *client, uint32_t seq,
 			const struct vram_msg_extent *extents, uint32_t n)
 {
@@ -260,9 +277,7 @@ int request_call(struct vram_client *client, const struct request *request)
 	size_t n_fds;
 	int r;
 
-	if (++client->seq == 0)
-		client->seq = 1;
-	seq = client->seq;
+	seq = next_seq(client);
 	r = post(client, request->type, seq, request->body, request->body_bytes, request->more,
 		 request->more_bytes, request->fd);
 	if (r == 0)
@@ -271,7 +286,8 @@ int request_call(struct vram_client *client, const struct request *request)
 		return client_fail(r, "the connection to vramd was lost");
 	for (;;) {
 		r = receive(client, 0, fds, &n_fds);
-		if (r == 0 && !(hdr->type & VRAM_MSG_REPLY)) {
+		if (r == 0 && (!(hdr->type & VRAM_MSG_REPLY) ||
+			       hdr->type == (VRAM_MSG_ADMIT | VRAM_MSG_REPLY))) {
 			fd_close_all(fds, n_fds);
 			r = take_event(client);
 			if (r == 0)

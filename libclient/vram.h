@@ -169,6 +169,36 @@ struct vram_stats {
 /* Return: 0, -ENOTCONN, -ECHILD. */
 VRAM_API int vram_client_stats(struct vram_client *client, struct vram_stats *out_stats);
 
+/* ---- being admitted ---------------------------------------------------------- */
+
+/* For vram_admit(): the time that the daemon's limits.admit_timeout says. */
+#define VRAM_TIMEOUT_DEFAULT INT64_MIN
+
+/* A working set larger than can ever be had stands for as much as can be. */
+#define VRAM_ADMISSION_CLAMP 1u
+
+struct vram_admission {
+	uint64_t working_set_bytes; /* what is needed at once; 0: what limits promise (min) alone */
+	int priority;		    /* -20 to 19, the smallest goes first; below 0 is for root */
+	unsigned int flags;	    /* VRAM_ADMISSION_* */
+};
+
+/*
+ * Waits until there is room for a working set beside those of who was admitted before, instead of beginning
+ * at once and sharing too little. To be called before the first model is opened; a client that never calls it is admitted as it
+ * is. Waiters go by priority, then by time (`vramctl queue`). What is admitted is a place, not memory: it takes nothing
+ * from anybody, and lasts until the client closes, asks again (with 0: gives it back), or has done nothing for
+ * limits.admit_idle while others wait. After a restart of the daemon the library asks again by itself, without waiting.
+ *
+ * timeout_ns as for vram_layer_acquire() (0: does not wait, -EAGAIN), or VRAM_TIMEOUT_DEFAULT. Any thread; other threads may
+ * use the client meanwhile, but one alone may wait here. *out_reserved_bytes, or NULL, is what counts for the client
+ * from now on: the working set, what min promises if that is more, or less with CLAMP.
+ * Return: 0; -ETIMEDOUT, -EAGAIN; -ENOSPC, -E2BIG: it can never be, because of the device or of a limit; -EACCES: the
+ * priority; -EINVAL; -ENOTCONN, -ENOMEM, -EPROTO, -ECHILD. Without 0 nothing is reserved.
+ */
+VRAM_API int vram_admit(struct vram_client *client, const struct vram_admission *want,
+			int64_t timeout_ns, uint64_t *out_reserved_bytes);
+
 /*
  * A sentence about the last call of this thread that failed, "" if it left none. Valid until the thread
  * calls the library again.
