@@ -376,14 +376,18 @@ $(B)/fuzzobj/%.o: %.c $(B)/.flags
 
 # ---- libraries ---------------------------------------------------------------
 
+# A source that has moved or gone must leave its archive.
+$(B)/.archived: FORCE
+	$(call stamp,$(call quoted,$(COMMON_SRC) $(CLIENT_SRC) $(TOOL_SHARED_SRC)))
+
 archive = $(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
-$(B)/libcommon.a: $(call obj,$(COMMON_SRC))
+$(B)/libcommon.a: $(call obj,$(COMMON_SRC)) $(B)/.archived
 	$(call say,AR,$@)
 	$(archive)
-$(B)/plain/libcommon.a: $(call plain,$(COMMON_SRC))
+$(B)/plain/libcommon.a: $(call plain,$(COMMON_SRC)) $(B)/.archived
 	$(call say,AR,$@)
 	$(archive)
-$(B)/libtools.a: $(call obj,$(TOOL_SHARED_SRC))
+$(B)/libtools.a: $(call obj,$(TOOL_SHARED_SRC)) $(B)/.archived
 	$(call say,AR,$@)
 	$(archive)
 
@@ -403,7 +407,7 @@ $(B)/libvram.so: $(B)/libvram.so.$(SOVERSION)
 
 # The archive holds one object whose hidden names are local, so that an engine
 # linking it sees vram_* and nothing of ours beside it.
-$(B)/libvram.a: $(call obj,$(CLIENT_SRC)) $(COMMON)
+$(B)/libvram.a: $(call obj,$(CLIENT_SRC)) $(COMMON) $(B)/.archived
 	$(call say,AR,$@)
 	$(Q)$(CC) -r -nostdlib -o $(B)/libvram.o $(filter %.o,$^) $(filter %.a,$^)
 	$(Q)$(OBJCOPY) --localize-hidden $(B)/libvram.o
