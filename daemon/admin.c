@@ -301,6 +301,7 @@ static const struct command {
 	{ "pressure", admin_pressure, false, { NULL } },
 	{ "snapshot", admin_snapshot, false, { NULL } },
 	{ "evict", handle_evict, true, { "model", "all", NULL } },
+	{ "trace_names", admin_trace_names, true, { NULL } },
 	{ "version", handle_version, false, { NULL } },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

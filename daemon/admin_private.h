@@ -32,4 +32,7 @@ int admin_limit_set(struct admin_request *req, struct json_maker *m);
 int admin_snapshot(struct admin_request *req, struct json_maker *m);
 int admin_pressure(struct admin_request *req, struct json_maker *m);
 
+/* admin_trace.c */
+int admin_trace_names(struct admin_request *req, struct json_maker *m);
+
 #endif

@@ -91,7 +91,7 @@ static int local_session_open(struct arbiter *a, const struct arbiter_peer *peer
 	if (peer->comm)
 		memccpy(s->comm, peer->comm, '\0', sizeof(s->comm) - 1);
 	if (trace_on(vram_session_open))
-		local_trace_open(g);
+		local_trace_open(g, peer->cgroup);
 	*out_session = g->key;
 	return 0;
 }

@@ -102,7 +102,7 @@ struct local_charge {
 };
 
 /* arbiter_local_trace.c. Each of charge and uncharge looks which of its probes are on; the others' callers do. */
-void local_trace_open(const struct ledger_group *g);
+void local_trace_open(const struct ledger_group *g, const char *cgroup);
 void local_trace_close(struct local *l, const struct ledger_group *g);
 void local_trace_charge(struct local *l, const struct local_charge *c);
 void local_trace_uncharge(struct local *l, const struct local_charge *c);

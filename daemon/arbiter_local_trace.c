@@ -29,12 +29,17 @@ static uint32_t dev_of(const struct local *l, const struct local_charge *c)
 	return share ? share->dev : c->dev;
 }
 
-void local_trace_open(const struct ledger_group *g)
+void local_trace_open(const struct ledger_group *g, const char *cgroup)
 {
 	const struct local_session *s = g->priv;
 
 	trace_session_open(&(struct trace_session){
-		.session = g->key, .uid = s->uid, .pid = s->pid, .comm = s->comm });
+		.session = g->key,
+		.uid = s->uid,
+		.pid = s->pid,
+		.comm = s->comm,
+		.cgroup = cgroup,
+	});
 }
 
 void local_trace_close(struct local *l, const struct ledger_group *g)

@@ -18,7 +18,7 @@ const char *const trace_no_comm = no_comm;
 
 void trace_session_open(const struct trace_session *e)
 {
-	STAP_PROBE4(vram, vram_session_open, e->session, e->uid, e->pid, e->comm);
+	STAP_PROBE5(vram, vram_session_open, e->session, e->uid, e->pid, e->comm, e->cgroup);
 }
 
 void trace_session_close(const struct trace_session *e)

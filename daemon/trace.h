@@ -54,6 +54,7 @@ struct trace_session {
 	uint32_t uid;
 	int32_t pid;
 	const char *comm;
+	const char *cgroup; /* open only: its path, or NULL */
 };
 
 struct trace_bytes {
