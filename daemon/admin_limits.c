@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The commands about groups: limits and pressure of users and sessions. */
+/* The commands about limits of users and sessions. */
 #define _GNU_SOURCE 1
 #include "daemon/admin_private.h"
 
@@ -9,10 +9,8 @@
 
 #include "common/err.h"
 #include "daemon/arbiter.h"
-#include "daemon/gpu.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
-#include "daemon/loop.h"
 #include "daemon/scheduler.h"
 
 /* Settings in one limit_set. */
@@ -256,62 +254,5 @@ int admin_limit_set(struct admin_request *req, struct json_maker *m)
 	if (r < 0)
 		return err_trace(r);
 	json_put_number(m, "settings", n);
-	return 0;
-}
-
-static json_t *pressure_new(const struct arbiter_pressure *pressure, int full)
-{
-	static const char *const names[] = { "avg10", "avg60", "avg300" };
-	struct json_maker m = json_maker_new();
-	size_t i;
-
-	for (i = 0; i < 3; i++)
-		json_put(&m, names[i], json_real(pressure->avg_centi[full][i] / 100.0));
-	json_put_number(&m, "total_us", pressure->total_us[full]);
-	return json_maker_take(&m);
-}
-
-static json_t *pressure_row(const char *key, const char *name,
-			    const struct arbiter_pressure *pressure)
-{
-	struct json_maker m = json_maker_new();
-
-	json_put_text(&m, key, name);
-	json_put(&m, "some", pressure_new(pressure, 0));
-	json_put(&m, "full", pressure_new(pressure, 1));
-	return json_maker_take(&m);
-}
-
-int admin_pressure(struct admin_request *req, struct json_maker *m)
-{
-	_cleanup_json_ json_t *devices = json_array(), *list = json_array();
-	struct arbiter *a = scheduler_arbiter(req->s);
-	struct arbiter_pressure pressure;
-	uint64_t now = loop_now();
-	struct groups all;
-	size_t i;
-	int r;
-
-	if (!devices || !list)
-		return err_origin(-ENOMEM);
-	r = arbiter_pressure_device(a, scheduler_device(req->s), now, &pressure);
-	if (r == 0)
-		r = json_append(devices,
-				pressure_row("name", scheduler_gpu(req->s)->name, &pressure));
-	if (r == 0)
-		r = groups_collect(req, &all);
-	if (r < 0)
-		return err_trace(r);
-	for (i = 0; i < all.n && r == 0; i++) {
-		if (all.groups[i].group.kind == ARBITER_ROOT ||
-		    arbiter_pressure_group(a, &all.groups[i].group, now, &pressure) < 0)
-			continue;
-		r = json_append(list, pressure_row("subject", all.groups[i].name, &pressure));
-	}
-	free(all.groups);
-	if (r < 0)
-		return err_trace(r);
-	json_put(m, "devices", json_incref(devices));
-	json_put(m, "groups", json_incref(list));
 	return 0;
 }

@@ -30,6 +30,7 @@ __attribute__((format(printf, 3, 4))) int admin_fail(struct admin_request *req, 
 int admin_limit_show(struct admin_request *req, struct json_maker *m);
 int admin_limit_set(struct admin_request *req, struct json_maker *m);
 int admin_snapshot(struct admin_request *req, struct json_maker *m);
+int admin_metrics(struct admin_request *req, struct json_maker *m);
 int admin_pressure(struct admin_request *req, struct json_maker *m);
 
 /* admin_trace.c */

@@ -4,11 +4,13 @@
 #include "daemon/admin_private.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/err.h"
 #include "daemon/json_text.h"
 #include "daemon/limits.h"
+#include "daemon/metrics.h"
 #include "daemon/snapshot.h"
 
 static const char *const state_names[] = {
@@ -39,11 +41,6 @@ static void put_device(struct json_text *j, const struct snapshot *snapshot)
 {
 	const struct snapshot_device *device = &snapshot->device;
 	const struct scheduler_stats *stats = &device->stats;
-	const uint64_t sizes[ARBITER_N_TIERS] = {
-		stats->budget_bytes,
-		stats->host_budget_bytes,
-		stats->swap_size_bytes,
-	};
 	uint32_t tier;
 
 	json_text_open(j, NULL, '{');
@@ -57,7 +54,7 @@ static void put_device(struct json_text *j, const struct snapshot *snapshot)
 			continue;
 		json_text_open(j, limits_tier_name(tier), '{');
 		json_text_number(j, "used_bytes", device->used_bytes[tier]);
-		json_text_number(j, "size_bytes", sizes[tier]);
+		json_text_number(j, "size_bytes", snapshot_tier_size(snapshot, tier));
 		json_text_close(j, '}');
 	}
 	json_text_close(j, '}');
@@ -143,9 +140,9 @@ static void put_session(struct json_text *j, const struct snapshot *snapshot,
 	uint32_t tier;
 
 	json_text_open(j, NULL, '{');
-	json_text_number(j, "id", info->ss->id);
-	json_text_number(j, "pid", (uint64_t)info->ss->pid);
-	json_text_number(j, "uid", info->ss->uid);
+	json_text_number(j, "id", session->id);
+	json_text_number(j, "pid", (uint64_t)session->pid);
+	json_text_number(j, "uid", session->uid);
 	json_text_string(j, "name", info->name ? info->name : "");
 	json_text_string(j, "comm", session->comm);
 	json_text_string(j, "state", state_names[detail->state]);
@@ -163,9 +160,9 @@ static void put_session(struct json_text *j, const struct snapshot *snapshot,
 	json_text_number(j, "limit_bytes", info->limit_bytes);
 	json_text_number(j, "objects", info->n_objects);
 	json_text_number(j, "acquires", detail->acquires);
-	json_text_number(j, "faults", info->ss->faults);
-	json_text_number(j, "loaded_bytes", info->ss->loaded_bytes);
-	json_text_number(j, "evicted_bytes", info->ss->evicted_bytes);
+	json_text_number(j, "faults", session->faults);
+	json_text_number(j, "loaded_bytes", session->loaded_bytes);
+	json_text_number(j, "evicted_bytes", session->evicted_bytes);
 	json_text_number(j, "written_bytes", detail->written_bytes);
 	json_text_number(j, "stall_ns", info->stall_ns);
 	put_position(j, detail);
@@ -202,6 +199,29 @@ static void put_model(struct json_text *j, const struct snapshot *snapshot,
 	json_text_close(j, '}');
 }
 
+static void put_time(struct json_text *j, const char *key, uint64_t ns)
+{
+	if (ns == UINT64_MAX)
+		json_text_null(j, key);
+	else
+		json_text_number(j, key, ns);
+}
+
+static void put_queued(struct json_text *j, const struct snapshot_queued *queued)
+{
+	json_text_open(j, NULL, '{');
+	json_text_number(j, "session", queued->session);
+	json_text_number(j, "pid", (uint64_t)queued->pid);
+	json_text_number(j, "uid", queued->uid);
+	json_text_string(j, "name", queued->info.name ? queued->info.name : "");
+	json_text_number(j, "asked_bytes", queued->info.asked_bytes);
+	json_text_signed(j, "priority", queued->info.priority);
+	json_text_number(j, "waiting_ns", queued->info.waiting_ns);
+	put_time(j, "timeout_ns", queued->info.timeout_ns);
+	put_time(j, "predicted_ns", queued->info.predicted_ns);
+	json_text_close(j, '}');
+}
+
 static void put_others(struct json_text *j, const struct snapshot *snapshot)
 {
 	const struct snapshot_others *others = &snapshot->others;
@@ -210,6 +230,7 @@ static void put_others(struct json_text *j, const struct snapshot *snapshot)
 	json_text_open(j, "others", '{');
 	json_text_number(j, "sessions", others->n_sessions);
 	json_text_number(j, "models", others->n_models);
+	json_text_number(j, "queued", snapshot->n_waiting - snapshot->n_queue);
 	json_text_open(j, "tiers", '{');
 	for (tier = 0; tier < ARBITER_N_TIERS; tier++) {
 		if (!snapshot->has_tier[tier])
@@ -249,6 +270,8 @@ static void put_snapshot(struct json_text *j, const struct snapshot *snapshot)
 		put_model(j, snapshot, &snapshot->models[i].info);
 	json_text_close(j, ']');
 	json_text_open(j, "queue", '[');
+	for (i = 0; i < snapshot->n_queue; i++)
+		put_queued(j, &snapshot->queue[i]);
 	json_text_close(j, ']');
 	if (!snapshot->view.all)
 		put_others(j, snapshot);
@@ -270,4 +293,30 @@ int admin_snapshot(struct admin_request *req, struct json_maker *m)
 	snapshot_deinit(&snapshot);
 	req->text = json_text_take(&j, &req->text_len);
 	return req->text ? 0 : err_origin(-ENOMEM);
+}
+
+/* The same numbers for Prometheus. */
+int admin_metrics(struct admin_request *req, struct json_maker *m)
+{
+	const struct snapshot_view view = { .all = req->privileged, .uid = req->peer->uid };
+	const char *format = json_string_value(json_object_get(req->json, "format"));
+	bool old = format && !strcmp(format, "prometheus");
+	_cleanup_free_ char *text = NULL;
+	struct snapshot snapshot;
+	size_t len;
+	int r;
+
+	if (json_object_get(req->json, "format") && !old &&
+	    (!format || strcmp(format, "openmetrics") != 0))
+		return admin_fail(req, -EINVAL, "format: either \"openmetrics\" or \"prometheus\"");
+	r = snapshot_take(req->s, &view, &snapshot);
+	if (r < 0)
+		return err_trace(r);
+	text = metrics_render(&snapshot, old ? METRICS_PROMETHEUS : METRICS_OPENMETRICS, true,
+			      &len);
+	snapshot_deinit(&snapshot);
+	if (!text)
+		return err_origin(-ENOMEM);
+	json_put_text(m, "text", text);
+	return 0;
 }

@@ -100,6 +100,15 @@ void json_text_number(struct json_text *j, const char *key, uint64_t n)
 	put(j, digits, (size_t)len);
 }
 
+void json_text_signed(struct json_text *j, const char *key, int64_t n)
+{
+	char digits[24];
+	int len = snprintf(digits, sizeof(digits), "%" PRIi64, n);
+
+	begin(j, key);
+	put(j, digits, (size_t)len);
+}
+
 void json_text_fraction(struct json_text *j, const char *key, uint64_t n, uint32_t scale)
 {
 	char digits[48];

@@ -32,6 +32,7 @@ void json_text_open(struct json_text *j, const char *key, char kind);
 void json_text_close(struct json_text *j, char kind);
 /* Numbers above INT64_MAX, which readers could not take, are written as that. */
 void json_text_number(struct json_text *j, const char *key, uint64_t n);
+void json_text_signed(struct json_text *j, const char *key, int64_t n);
 /* n / scale, with as many digits as the scale has noughts: 1234 of 100 is 12.34. */
 void json_text_fraction(struct json_text *j, const char *key, uint64_t n, uint32_t scale);
 void json_text_bool(struct json_text *j, const char *key, bool value);

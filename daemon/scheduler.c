@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/proto.h"
 #include "common/size.h"
@@ -247,6 +248,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	s->loop = loop;
 	s->config = config;
 	s->started_ns = loop_now();
+	s->started_epoch_s = (uint64_t)time(NULL);
 	s->tick.fn = scheduler_tick;
 	s->retry.fn = scheduler_retry;
 	list_init(&s->sessions);

@@ -240,6 +240,7 @@ enum scheduler_session_state {
 	SESSION_STALLED, /* waits for memory */
 	SESSION_QUEUED,	 /* waits to be admitted */
 	SESSION_PAUSED,	 /* by an administrator or its owner */
+	SESSION_N_STATES,
 };
 
 /* What costs more to find out than the info above. */
@@ -266,7 +267,8 @@ struct scheduler_session_detail {
 void scheduler_look(struct scheduler *s);
 void scheduler_session_detail(struct scheduler *s, const struct scheduler_session *ss,
 			      struct scheduler_session_detail *out);
-uint64_t scheduler_started_ns(const struct scheduler *s);
+/* CLOCK_MONOTONIC, and seconds since the epoch. */
+uint64_t scheduler_started_ns(const struct scheduler *s, uint64_t *out_epoch_s);
 void scheduler_session_info(struct scheduler *s, const struct scheduler_session *ss,
 			    struct scheduler_session_info *out);
 /* fn returns nonzero to stop. The scheduler must not be changed meanwhile. */

@@ -91,8 +91,9 @@ void scheduler_session_info(struct scheduler *s, const struct scheduler_session 
 		out->charged_bytes = usage.usage;
 }
 
-uint64_t scheduler_started_ns(const struct scheduler *s)
+uint64_t scheduler_started_ns(const struct scheduler *s, uint64_t *out_epoch_s)
 {
+	*out_epoch_s = s->started_epoch_s;
 	return s->started_ns;
 }
 
@@ -188,6 +189,10 @@ void info_use_ends(const struct use *use)
 
 static enum scheduler_session_state state_of(const struct scheduler_session *ss)
 {
+	if (ss->paused || ss->drained)
+		return SESSION_PAUSED;
+	if (scheduler_is_waiting(ss))
+		return SESSION_QUEUED;
 	if (ss->n_stalls)
 		return SESSION_STALLED;
 	return ss->running ? SESSION_RUNNING : SESSION_IDLE;

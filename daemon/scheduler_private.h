@@ -75,7 +75,7 @@ struct scheduler {
 	uint64_t evicted_bytes;
 	uint64_t faults;
 	uint64_t stall_ns; /* of sessions that have ended */
-	uint64_t started_ns;
+	uint64_t started_ns, started_epoch_s;
 	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
 

@@ -15,7 +15,7 @@
 struct taking {
 	struct scheduler *s;
 	struct snapshot *out;
-	size_t max_tenants, max_sessions, max_models;
+	size_t max_tenants, max_sessions, max_models, max_queued;
 	bool failed;
 };
 
@@ -107,9 +107,12 @@ static void take_other_session(struct taking *t, const struct arbiter_group *gro
 static int take_session(void *data, const struct scheduler_session_info *info)
 {
 	const struct arbiter_group group = { .kind = ARBITER_SESSION, .key = info->ss->id };
+	struct scheduler_session_detail detail;
 	struct snapshot_session *session;
 	struct taking *t = data;
 
+	scheduler_session_detail(t->s, info->ss, &detail);
+	t->out->n_in_state[detail.state]++;
 	if (!t->out->view.all && info->ss->uid != t->out->view.uid) {
 		take_other_session(t, &group);
 		return 0;
@@ -118,8 +121,14 @@ static int take_session(void *data, const struct scheduler_session_info *info)
 		grow(t, &t->out->sessions, &t->out->n_sessions, &t->max_sessions, sizeof(*session));
 	if (!session)
 		return 1;
+	session->id = info->ss->id;
+	session->pid = info->ss->pid;
+	session->uid = info->ss->uid;
+	session->faults = info->ss->faults;
+	session->loaded_bytes = info->ss->loaded_bytes;
+	session->evicted_bytes = info->ss->evicted_bytes;
 	session->info = *info;
-	scheduler_session_detail(t->s, info->ss, &session->detail);
+	session->detail = detail;
 	if (!read_group(t, &group, session->usage, &session->pressure))
 		t->out->n_sessions--;
 	return 0;
@@ -132,8 +141,7 @@ static bool is_above_own(struct taking *t, const struct arbiter_group *group)
 	size_t i;
 
 	for (i = 0; i < t->out->n_sessions; i++)
-		if (arbiter_is_member(scheduler_arbiter(t->s), t->out->sessions[i].info.ss->id,
-				      group) == 1)
+		if (arbiter_is_member(scheduler_arbiter(t->s), t->out->sessions[i].id, group) == 1)
 			return true;
 	return false;
 }
@@ -144,7 +152,7 @@ static void name_session(struct taking *t, const struct arbiter_group_info *info
 	size_t i;
 
 	for (i = 0; i < t->out->n_sessions; i++)
-		if (t->out->sessions[i].info.ss->id == info->group.key)
+		if (t->out->sessions[i].id == info->group.key)
 			break;
 	if (i < t->out->n_sessions)
 		strncpy(t->out->sessions[i].comm, info->comm, sizeof(t->out->sessions[i].comm) - 1);
@@ -215,13 +223,31 @@ static int take_model(void *data, const struct scheduler_object_info *info)
 	return 0;
 }
 
+static int take_queued(void *data, const struct scheduler_waiting_info *info)
+{
+	struct snapshot_queued *queued;
+	struct taking *t = data;
+
+	t->out->n_waiting++;
+	if (!t->out->view.all && info->ss->uid != t->out->view.uid)
+		return 0;
+	queued = grow(t, &t->out->queue, &t->out->n_queue, &t->max_queued, sizeof(*queued));
+	if (!queued)
+		return 1;
+	queued->session = info->ss->id;
+	queued->pid = info->ss->pid;
+	queued->uid = info->ss->uid;
+	queued->info = *info;
+	return 0;
+}
+
 int snapshot_take(struct scheduler *s, const struct snapshot_view *view, struct snapshot *out)
 {
 	struct taking t = { .s = s, .out = out };
 	int r;
 
 	*out = (struct snapshot){ .view = *view, .time_ns = loop_now() };
-	out->uptime_ns = out->time_ns - scheduler_started_ns(s);
+	out->uptime_ns = out->time_ns - scheduler_started_ns(s, &out->start_time_s);
 	out->ledger = arbiter_adopts(scheduler_arbiter(s)) ? "module" : "daemon";
 	r = take_device(&t);
 	if (r < 0)
@@ -232,6 +258,8 @@ int snapshot_take(struct scheduler *s, const struct snapshot_view *view, struct 
 		take_tenants(&t);
 	if (!t.failed)
 		scheduler_for_each_object(s, take_model, &t);
+	if (!t.failed)
+		scheduler_for_each_waiting(s, take_queued, &t);
 	if (!t.failed)
 		return 0;
 	snapshot_deinit(out);
@@ -247,5 +275,6 @@ void snapshot_deinit(struct snapshot *snapshot)
 	free(snapshot->tenants);
 	free(snapshot->sessions);
 	free(snapshot->models);
+	free(snapshot->queue);
 	*snapshot = (struct snapshot){ 0 };
 }

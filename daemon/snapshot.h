@@ -10,7 +10,7 @@
  *   - counters only grow while the daemon (or, for what the ledger counts, the module) lives;
  *   - a view that is not `all` has of others' sessions and models nothing but sums.
  *
- * Ownership: what a snapshot points to is its own, but for the texts of sessions, models and the device: those
+ * Ownership: what a snapshot points to is its own, but for the texts of sessions, models and the device (and info.ss): those
  * are borrowed, and valid until the loop goes on.
  */
 #ifndef VRAM_DAEMON_SNAPSHOT_H
@@ -44,6 +44,10 @@ struct snapshot_tenant {
 };
 
 struct snapshot_session {
+	uint64_t id;
+	pid_t pid;
+	uid_t uid;
+	uint64_t faults, loaded_bytes, evicted_bytes;
 	struct scheduler_session_info info;
 	struct scheduler_session_detail detail;
 	struct arbiter_usage usage[ARBITER_N_TIERS];
@@ -55,6 +59,13 @@ struct snapshot_model {
 	struct scheduler_object_info info;
 };
 
+struct snapshot_queued {
+	uint64_t session;
+	pid_t pid;
+	uid_t uid;
+	struct scheduler_waiting_info info;
+};
+
 struct snapshot_others {
 	uint64_t n_sessions, n_models;
 	uint64_t resident_bytes[ARBITER_N_TIERS]; /* of models */
@@ -64,15 +75,28 @@ struct snapshot_others {
 struct snapshot {
 	struct snapshot_view view;
 	uint64_t time_ns, uptime_ns;
+	uint64_t start_time_s;		/* since the epoch */
 	const char *ledger;		/* "daemon", "module" */
 	bool has_tier[ARBITER_N_TIERS]; /* of the machine */
 	struct snapshot_device device;
 	struct snapshot_tenant *tenants;
 	struct snapshot_session *sessions;
 	struct snapshot_model *models;
-	size_t n_tenants, n_sessions, n_models;
+	struct snapshot_queued *queue; /* in order */
+	size_t n_tenants, n_sessions, n_models, n_queue;
+	uint64_t n_waiting; /* in the queue, others' too */
 	struct snapshot_others others;
+	uint64_t n_in_state[SESSION_N_STATES]; /* sessions, others' too */
 };
+
+static inline uint64_t snapshot_tier_size(const struct snapshot *snapshot, uint32_t tier)
+{
+	const struct scheduler_stats *stats = &snapshot->device.stats;
+
+	return tier == ARBITER_VRAM ? stats->budget_bytes :
+	       tier == ARBITER_HOST ? stats->host_budget_bytes :
+				      stats->swap_size_bytes;
+}
 
 /*
  * Return: 0 and the caller's to snapshot_deinit(); -ENOMEM, or what the ledger said of the device. A tenant or session that

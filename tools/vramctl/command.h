@@ -19,6 +19,9 @@ struct options {
 	bool help;
 	bool version;
 	bool complete;
+	bool watch;
+	const char *interval;
+	const char *format;
 };
 
 struct command {
@@ -51,7 +54,18 @@ void complete_names(const struct options *options, const char *request, const ch
 
 int run_limit_show(const struct options *options, int argc, char *const argv[]);
 int run_limit_set(const struct options *options, int argc, char *const argv[]);
+/*
+ * Users have names here and numbers there. Return: the subject for the daemon, to be freed; NULL, after saying so, if
+ * there is no such user.
+ */
+char *subject_resolve(const char *text);
 void complete_subject(const struct options *options, int argc, char *const argv[]);
+
+/* ---- pressure.c, metrics.c ---- */
+
+int run_pressure(const struct options *options, int argc, char *const argv[]);
+void complete_pressure(const struct options *options, int argc, char *const argv[]);
+int run_metrics(const struct options *options, int argc, char *const argv[]);
 
 /* ---- look.c ---- */
 

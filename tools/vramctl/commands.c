@@ -52,9 +52,20 @@ const struct command commands[] = {
 		  "(taken away first), max (hard) or weight (1 to 10000, 100 is usual).\n"
 		  "VALUE is a size like 4G, max for no limit, or default.\n" },
 	{ .name = "pressure",
+	  .args = "[SUBJECT]",
+	  .max_args = 1,
+	  .run = run_pressure,
+	  .complete = complete_pressure,
 	  .help = "how much of the time clients wait for memory",
-	  .request = "pressure",
-	  .show = show_pressure },
+	  .detail =
+		  "SUBJECT is device, user:NAME, user:UID, cgroup:/PATH, exe:/PATH or session:ID; it is shown as\n"
+		  "/proc/pressure/memory is. Without one, all are shown as a table.\n" },
+	{ .name = "metrics",
+	  .run = run_metrics,
+	  .help = "print the daemon's numbers for Prometheus",
+	  .detail =
+		  "What every user may see of them can be had over HTTP too: daemon.metrics_listen in\n"
+		  "vramd.conf(5).\n" },
 	{ .name = "evict",
 	  .args = "MODEL|--all",
 	  .max_args = 1,

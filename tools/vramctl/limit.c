@@ -20,11 +20,7 @@ void complete_subject(const struct options *options, int argc, char *const argv[
 	complete_names(options, "clients", "clients", "uid", "user:");
 }
 
-/*
- * Users have names here and numbers there. Return: the subject for the daemon, to be freed; NULL if
- * there is no such user.
- */
-static char *subject_resolve(const char *text)
+char *subject_resolve(const char *text)
 {
 	const struct passwd *user;
 	char *subject;

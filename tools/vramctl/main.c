@@ -21,12 +21,18 @@ enum {
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_COMPLETE,
+	OPT_WATCH,
+	OPT_INTERVAL,
+	OPT_FORMAT,
 };
 
 static const struct cli_option option_table[] = {
 	{ OPT_JSON, 'j', "json", NULL, "print JSON, for scripts", NULL },
 	{ OPT_SOCKET, 0, "socket", "PATH", "the daemon's socket", NULL },
 	{ OPT_ALL, 0, "all", NULL, "evict every model", " evict " },
+	{ OPT_WATCH, 0, "watch", NULL, "show it again and again", " pressure " },
+	{ OPT_INTERVAL, 0, "interval", "TIME", "how often, with --watch [2s]", " pressure " },
+	{ OPT_FORMAT, 0, "format", "FORMAT", "openmetrics [the usual] or prometheus", " metrics " },
 	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
 	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
 	CLI_OPTION_COMPLETE(OPT_COMPLETE),
@@ -160,6 +166,15 @@ static int options_parse(struct options *out, unsigned long *given, int argc, ch
 			break;
 		case OPT_ALL:
 			out->all = true;
+			break;
+		case OPT_WATCH:
+			out->watch = true;
+			break;
+		case OPT_INTERVAL:
+			out->interval = optarg;
+			break;
+		case OPT_FORMAT:
+			out->format = optarg;
 			break;
 		case OPT_HELP:
 			out->help = true;

@@ -14,9 +14,8 @@
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define NS_PER_S 1e9
-#define US_PER_S 1e6
 
-static void cell_seconds(struct table *table, double seconds)
+void cell_seconds(struct table *table, double seconds)
 {
 	table_cell(table, seconds > 0 && seconds < 0.1 ? "%.4fs" : "%.1fs", seconds);
 }
@@ -228,7 +227,7 @@ void show_models(const json_t *answer)
 }
 
 /* "user:ann" for "user:1000". */
-static void cell_subject(struct table *table, const json_t *object)
+void cell_subject(struct table *table, const json_t *object)
 {
 	const char *user = json_string_value(json_object_get(object, "user"));
 
@@ -262,45 +261,6 @@ void show_limits(const json_t *answer)
 		cell_number(&table, limit, "weight");
 		cell_number(&table, limit, "refused");
 	}
-	table_print(&table, stdout);
-	table_deinit(&table);
-}
-
-static void pressure_rows(struct table *table, const json_t *list, const char *prefix)
-{
-	static const char *const kinds[] = { "some", "full" };
-	static const char *const averages[] = { "avg10", "avg60", "avg300" };
-	const json_t *row, *pressure;
-	size_t i, kind, a;
-
-	json_array_foreach(list, i, row) {
-		for (kind = 0; kind < N(kinds); kind++) {
-			pressure = json_object_get(row, kinds[kind]);
-			if (prefix)
-				table_cell(table, "%s%s", prefix, text_of(row, "name"));
-			else
-				cell_subject(table, row);
-			table_cell(table, "%s", kinds[kind]);
-			for (a = 0; a < N(averages); a++)
-				table_cell(
-					table, "%.2f",
-					json_number_value(json_object_get(pressure, averages[a])));
-			cell_seconds(table, (double)number_of(pressure, "total_us") / US_PER_S);
-		}
-	}
-}
-
-void show_pressure(const json_t *answer)
-{
-	static const struct table_column columns[] = {
-		{ "SUBJECT", false }, { "KIND", false },  { "AVG10", true },
-		{ "AVG60", true },    { "AVG300", true }, { "TOTAL", true },
-	};
-	struct table table;
-
-	table_init(&table, columns, N(columns));
-	pressure_rows(&table, json_object_get(answer, "devices"), "device:");
-	pressure_rows(&table, json_object_get(answer, "groups"), NULL);
 	table_print(&table, stdout);
 	table_deinit(&table);
 }

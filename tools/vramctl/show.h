@@ -13,6 +13,11 @@ void show_limits(const json_t *answer);
 void show_pressure(const json_t *answer);
 void show_evicted(const json_t *answer);
 
+struct table;
+void cell_seconds(struct table *table, double seconds);
+/* "user:ann" for "user:1000". */
+void cell_subject(struct table *table, const json_t *object);
+
 /* Adds "user", the name, to every object that has a "uid" or a subject "user:UID". */
 void show_add_users(json_t *answer);
 
