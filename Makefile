@@ -71,6 +71,8 @@ sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 unitdir ?= $(prefix)/lib/systemd/system
 udevdir ?= $(if $(filter /usr/local,$(prefix)),/etc,$(prefix)/lib)/udev/rules.d
 sysusersdir ?= $(prefix)/lib/sysusers.d
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+catalogdir ?= $(prefix)/lib/systemd/catalog
 
 # What to run: one name filter for bench, seconds for every fuzzer and stress
 # test, and the suites of `make check`.
@@ -87,7 +89,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 # ---- flags -------------------------------------------------------------------
 
 FOREIGN := liburing inih jansson libxxhash libcap-ng libsystemd libdrm libmicrohttpd ncursesw libbpf check
-BUILDS := $(filter-out deps deps-% help clean distclean format check-style check check-% demo \
+BUILDS := $(filter-out deb deps deps-% help clean distclean format check-style check check-% demo \
 	demo-kmod uninstall modules modules_install install-dkms,$(or $(MAKECMDGOALS),all))
 MISSING := $(if $(BUILDS),$(shell for p in $(FOREIGN); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done))
 ifneq ($(MISSING),)
@@ -203,6 +205,8 @@ help:
 	'make check-cuda   the tests of a card, on a driver that stands in for one' \
 	'make check-drm    vramctl devices on a virtual machine with GPUs; KERNEL=6.1|6.12|sid' \
 	'make check-kasan  the same under KASAN, lockdep, kmemleak and failing allocations' \
+	'make deb          the Debian packages, into $(B)/deb' \
+	'make check-deb    the same, and installed, tried and removed in a clean root; BOOT=1 boots it, too' \
 	'make check-dkms   build the module through dkms; install-dkms puts its source there' \
 	'make demo-kmod    the demonstration in the virtual machine, over /dev/vram' \
 	'make demo         two language models and a third client in too little memory' \
@@ -327,6 +331,17 @@ install-dkms:
 	$(call say,INSTALL,$(dkmsdir))
 	$(Q)for f in $(KMOD_SRC); do install -D -m 644 $$f $(DESTDIR)$(dkmsdir)/$$f || exit; done
 	$(Q)sed 's|@VERSION@|$(VERSION)|g' packaging/dkms.conf >$(DESTDIR)$(dkmsdir)/dkms.conf
+
+# ---- packages ----------------------------------------------------------------
+
+.PHONY: deb check-deb
+DEB_DIR := $(B)/deb
+deb: deps
+	$(Q)packaging/deb.sh $(VERSION) $(DEB_DIR)
+
+# BOOT=1 also boots the folder that the packages were installed in, with systemd as its first process.
+check-deb: deb
+	$(Q)VRAM_BUILD=$(abspath $(B)) BOOT=$(BOOT) tests/packages/check_deb.sh $(DEB_DIR)
 
 demo-kmod: deps
 	$(Q)$(SUB) all
@@ -491,6 +506,8 @@ INSTALLED = \
 	kmod/uapi/vram.h:$(includedir)/linux/vram.h:644 \
 	packaging/60-vram.rules:$(udevdir)/60-vram.rules:644 \
 	packaging/vram.sysusers:$(sysusersdir)/vram.conf:644 \
+	packaging/vram.tmpfiles:$(tmpfilesdir)/vram.conf:644 \
+	packaging/vram.catalog:$(catalogdir)/vram.catalog:644 \
 	$(foreach f,$(wildcard docs/man/*.[1-9]),$(f):$(call man_target,$(f)):644) \
 	$(foreach p,vramd $(TOOLS),packaging/completion/vram:$(datadir)/bash-completion/completions/$(p):644) \
 	$(foreach f,$(wildcard packaging/*.service packaging/*.socket),$(f):$(unitdir)/$(notdir $(f)):644)
@@ -498,7 +515,8 @@ INSTALLED = \
 man_links = awk '/^\.SH NAME/ { getline; sub(/ \\-.*/, ""); gsub(/,/, ""); page = FILENAME; sub(/.*\//, "", page); \
 	for (i = 1; i <= NF; i++) if ($$i ".3" != page) print page, $$i ".3" }' $(wildcard docs/man/*.3)
 PC := $(wildcard libclient/libvram.pc.in)
-CONF := $(wildcard packaging/vramd.conf)
+CONF := packaging/vramd.conf:$(sysconfdir)/vramd/vramd.conf:644 \
+	packaging/limits.d.README:$(sysconfdir)/vramd/limits.d/README:644
 
 field = $(word $(1),$(subst :, ,$(2)))
 define put
@@ -523,10 +541,8 @@ ifneq ($(PC),)
 		-e 's|@includedir@|$(includedir)|g' -e 's|@VERSION@|$(VERSION)|g' \
 		-e 's|@version@|$(VERSION)|g' $(PC) >$(DESTDIR)$(libdir)/pkgconfig/libvram.pc
 endif
-ifneq ($(CONF),)
-	$(Q)test -e $(DESTDIR)$(sysconfdir)/vramd/vramd.conf || \
-		install -D -m 644 $(CONF) $(DESTDIR)$(sysconfdir)/vramd/vramd.conf
-endif
+	$(Q)$(foreach i,$(CONF),test -e $(DESTDIR)$(call field,2,$(i)) || \
+		install -D -m $(call field,3,$(i)) $(call field,1,$(i)) $(DESTDIR)$(call field,2,$(i)) || exit;)
 	$(Q)test -n '$(DESTDIR)' || ldconfig 2>/dev/null || true
 
 # The configuration stays: it is the administrator's.
