@@ -119,6 +119,7 @@ struct object {
 	uint32_t share; /* in the arbiter */
 	struct chunk *chunks;
 	uint64_t resident_bytes; /* of chunks that take memory: loading and evicting ones too */
+	uint64_t leaving_bytes;	 /* of these, of chunks EVICTING */
 	uint64_t loaded_bytes;
 	uint64_t evicted_bytes;
 	uint64_t written_bytes; /* to the host tier or to swap; of a buffer */

@@ -256,6 +256,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	list_init(&s->waiting);
 	list_init(&s->parked);
 	list_init(&s->active);
+	tenants_init(s);
 	r = arbiter_new(config, loop_now(), &s->arbiter);
 	if (r < 0)
 		goto err_free;
@@ -314,6 +315,7 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	admission_stop(s);
 	list_for_each_safe(object, tmp, &s->objects, node)
 		object_free_now(s, object);
+	tenants_deinit(s);
 	policy_free(s->policy);
 	pager_free(s->pager);
 	swap_free(s->swap);
@@ -422,30 +424,12 @@ static void read_comm(pid_t pid, char *buf, size_t size)
 	fclose(f);
 }
 
-/* The smallest max and the session's weight, to the policy. */
-static void tell_limits(struct scheduler *s, struct scheduler_session *ss)
-{
-	const struct arbiter_subject own = { .kind = ARBITER_SESSION, .id = ss->id };
-	const struct arbiter_subject user = { .kind = ARBITER_USER, .id = ss->uid };
-	uint64_t emin = 0, elow = 0, max, weight;
-	struct arbiter_limits a, b;
-
-	if (arbiter_limit_get(s->arbiter, &own, s->dev, ARBITER_VRAM, &a) < 0 ||
-	    arbiter_limit_get(s->arbiter, &user, s->dev, ARBITER_VRAM, &b) < 0)
-		return;
-	arbiter_protection(s->arbiter, ss->id, s->dev, ARBITER_VRAM, &emin, &elow);
-	max = a.value[ARBITER_MAX] < b.value[ARBITER_MAX] ? a.value[ARBITER_MAX] :
-							    b.value[ARBITER_MAX];
-	weight = a.set & (1u << ARBITER_WEIGHT) ? a.value[ARBITER_WEIGHT] : b.value[ARBITER_WEIGHT];
-	policy_tenant_set(s->policy, (uint32_t)ss->id, (uint32_t)weight, emin, elow, max);
-}
-
 static void session_enter(struct scheduler *s, struct scheduler_session *ss)
 {
 	list_init(&ss->uses);
 	list_add_tail(&ss->node, &s->sessions);
 	s->n_sessions++;
-	tell_limits(s, ss);
+	tenants_changed(s);
 	scheduler_tick_start(s);
 }
 
@@ -493,6 +477,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 	s->stall_ns += ss->stall_ns;
 	arbiter_session_close(s->arbiter, ss->id, loop_now());
 	policy_tenant_forget(s->policy, (uint32_t)ss->id);
+	tenant_forget(s, ss);
 	ss->id = 0;
 	list_del(&ss->node);
 	s->n_sessions--;
@@ -502,10 +487,10 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 
 void scheduler_limits_changed(struct scheduler *s)
 {
-	struct scheduler_session *ss;
-
-	list_for_each(ss, &s->sessions, node)
-		tell_limits(s, ss);
+	tenants_changed(s);
+	tenants_look(s);
+	/* What is above a limit now begins to go before who has set it gets the answer. */
+	reclaim_over(s, loop_now());
 	scheduler_pump(s);
 }
 

@@ -63,6 +63,17 @@ struct scheduler_waker {
 	const struct residency_slot *table;
 };
 
+/* What limits mean for a session: scheduler_tenants.c. */
+struct tenant_group;
+struct tenant {
+	struct arbiter_limits own[ARBITER_N_TIERS];
+	struct tenant_group **groups; /* that it is in, of those that matter */
+	uint32_t n_groups;
+	struct tenant_group *party; /* as part of which it competes */
+	uint64_t next_ns;	    /* above its high: when the next load may begin */
+	uint64_t throttled_ns;	    /* when it was last held back because something is above its high */
+};
+
 /* The part of a session that the scheduler works with; embedded first in struct session. */
 struct scheduler_session {
 	struct list_node node; /* scheduler.sessions */
@@ -73,6 +84,7 @@ struct scheduler_session {
 	pid_t pid;
 	uid_t uid;
 	int pidfd; /* or -1 */
+	struct tenant tenant;
 	struct list_node uses;
 	struct admission_entry admit;
 	bool admit_asking;    /* inside scheduler_admit() */

@@ -31,6 +31,15 @@ struct chunk_queue {
 	uint32_t n;
 };
 
+/* The groups whose limits matter now, and what there is among these: scheduler_tenants.c. */
+struct tenants {
+	struct list_node groups; /* struct tenant_group.node */
+	bool stale;		 /* sessions or limits have changed since it was looked */
+	bool protects[ARBITER_N_TIERS]; /* a min or a low is set */
+	bool has_high[ARBITER_N_TIERS];
+	uint64_t protected_ns; /* when the policy was told what is protected */
+};
+
 struct scheduler {
 	struct loop *loop;
 	const struct config *config;
@@ -48,6 +57,7 @@ struct scheduler {
 	size_t n_sessions;
 	struct list_node objects; /* struct object.node */
 
+	struct tenants tenants;
 	struct chunk_queue demands;
 	struct chunk_queue pinned; /* to be looked at again; since_ns: when it was first found so */
 	struct list_node waiting;  /* struct layer.node, the longest waiting first */
@@ -60,7 +70,8 @@ struct scheduler {
 	struct loop_op takeover_end; /* armed while takeover is pending */
 	struct arbiter_takeover takeover;
 	bool pumping;
-	bool blocked; /* a demand found no room */
+	bool blocked;	 /* a demand found no room */
+	bool reclaiming; /* something is above a limit, and what can go goes step by step */
 	bool over; /* a group is above its limit, or all are above the budget, and nothing can go */
 	uint64_t said_waiting_ns; /* when it was last logged that something waits long */
 	uint64_t last_memory_check_ns;
@@ -135,7 +146,77 @@ void refuse_chunk_layers(struct scheduler *s, struct object *object, uint32_t ch
 bool park_youngest(struct scheduler *s);
 void time_out_waits(struct scheduler *s, uint64_t now_ns);
 
+/* ---- scheduler_tenants.c ---- */
+
+void tenants_init(struct scheduler *s);
+void tenants_deinit(struct scheduler *s);
+/* Sessions have come or gone, or limits have changed. */
+void tenants_changed(struct scheduler *s);
+void tenant_forget(struct scheduler *s, struct scheduler_session *ss);
+/* To be called before something is decided: finds the groups that matter, if they have changed. */
+void tenants_look(struct scheduler *s);
+/* Tells the policy what is protected now, if that was long ago or must be exact. */
+void tenants_protect(struct scheduler *s, bool exactly);
+/* Nothing of the object may go, by the ledger, although the policy named it: not until it is told again. */
+void tenants_guard(struct scheduler *s, const struct object *object);
+
+/* What may be taken. */
+enum take {
+	TAKE_FREE, /* nothing that is protected */
+	TAKE_LOW,  /* what only a low protects, too */
+	TAKE_MIN,  /* all that those in the group at its limit have */
+};
+/*
+ * May bytes of the object be taken from a tier? For who (NULL: nobody in particular), because group stands at
+ * its limit (NULL: the device is full).
+ */
+bool tenants_allow(struct scheduler *s, const struct object *object, uint32_t tier, uint64_t bytes,
+		   const struct scheduler_session *who, const struct arbiter_group *group,
+		   enum take take);
+
+/* Whether the i-th of a session's groups protects what is in it, and which one that is. */
+bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,
+		     struct arbiter_group *out);
+/* A high, and what there is of it. */
+struct tenant_high {
+	struct arbiter_group group;
+	uint64_t bytes, usage;
+	uint64_t *next_ns; /* when the next load above it may begin */
+};
+/* Return: whether the i-th of a session's groups (the one behind the last: itself) has one. */
+bool tenant_high(struct scheduler *s, struct scheduler_session *ss, uint32_t i, uint32_t tier,
+		 struct tenant_high *out);
+
+/* ---- scheduler_over.c ---- */
+
+/* For what a victim is looked for. */
+struct want {
+	struct object *object;		     /* NULL: for nothing, something is above a limit */
+	const struct scheduler_session *who; /* or NULL */
+	bool below;			     /* who has less than its share */
+};
+struct want want_of(struct scheduler *s, struct object *object, const struct use *use);
+/*
+ * A group stands at its limit and pays for its own evictions: this walks the objects.
+ * Return: 0, or -EAGAIN if nothing of it can go now.
+ */
+int victim_in_group(struct scheduler *s, const struct arbiter_group *group, const struct want *want,
+		    uint64_t now_ns, enum take most, struct chunk_ref *out);
+/* The same for any group that protects the one who asks too. */
+int victim_beside(struct scheduler *s, const struct want *want, uint64_t now_ns,
+		  struct chunk_ref *out);
+/* Before a load: who is above its high gives something back. Return: 0, -EAGAIN, -EBUSY as make_room(). */
+int heed_high(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
+	      bool is_demand);
+
 /* ---- scheduler_room.c ---- */
+
+/* want: what for, or NULL; who: for which session, or 0. Return: 0 (gone), 1 (on its way out), -EBUSY (cannot
+ * go now), -EAGAIN (later). */
+int evict(struct scheduler *s, struct object *object, uint32_t chunk, const struct chunk *want,
+	  uint64_t who);
+/* A chunk of an object that nobody uses, the longest unused first. */
+bool find_unused(struct scheduler *s, struct object **out_object, uint32_t *out_chunk);
 
 /* Tell the policy whether the chunk may go now. */
 void refresh_evictable(struct object *object, uint32_t chunk);
@@ -146,11 +227,11 @@ void set_aside(struct scheduler *s, struct object *object, uint32_t chunk);
 /* Is all that cannot go only kept by a lack of swap? Then nothing will change that by itself. */
 bool only_swap_is_missing(struct scheduler *s);
 /*
- * Charge the chunk, evicting for it. want: on whose behalf, or NULL. Return: 0 (charged); -EAGAIN (wait for an
+ * Charge the chunk, evicting for it. use: on whose behalf, or NULL. Return: 0 (charged); -EAGAIN (wait for an
  * event or the retry timer); -EBUSY (the same, but only a group's own limit is in the way: others
  * need not wait); -ENOSPC or -EDQUOT (limits leave no room, and nothing will change that by itself).
  */
-int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
+int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
 	      bool is_demand);
 void recheck_pinned(struct scheduler *s, uint64_t now_ns);
 /* Drop every evictable chunk of an object. Return: bytes given back at once. */
@@ -182,6 +263,8 @@ static inline bool control_is_held(const struct scheduler_session *ss)
 /* Start whatever can be started. */
 void scheduler_pump(struct scheduler *s);
 void scheduler_tick_start(struct scheduler *s);
+/* What could not be done now is tried again in a moment. */
+void retry_soon(struct scheduler *s);
 void pager_loaded(void *owner, struct object *object, uint32_t chunk, int res, uint64_t ns);
 void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, uint64_t who);
 void pager_settled(void *owner, struct object *object, uint32_t chunk);

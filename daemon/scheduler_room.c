@@ -60,10 +60,8 @@ void set_aside(struct scheduler *s, struct object *object, uint32_t chunk)
 	refresh_evictable(object, chunk);
 }
 
-/* want: what for, or NULL; who: for which session, or 0. Return: 0 (gone), 1 (on its way out), -EBUSY (cannot
- * go now), -EAGAIN (later). */
-static int evict(struct scheduler *s, struct object *object, uint32_t chunk,
-		 const struct chunk *want, uint64_t who)
+int evict(struct scheduler *s, struct object *object, uint32_t chunk, const struct chunk *want,
+	  uint64_t who)
 {
 	int r = pager_may_evict(s->pager, object, chunk, want);
 
@@ -87,13 +85,13 @@ static int evict(struct scheduler *s, struct object *object, uint32_t chunk,
 		set_aside(s, object, chunk);
 		return -EBUSY;
 	} else {
+		object->leaving_bytes += gpu_chunk_len(object->mem, chunk);
 		refresh_evictable(object, chunk);
 	}
 	return r;
 }
 
-/* A chunk of an object that nobody uses, the longest unused first. */
-static bool find_unused(struct scheduler *s, struct object **out_object, uint32_t *out_chunk)
+bool find_unused(struct scheduler *s, struct object **out_object, uint32_t *out_chunk)
 {
 	struct object *object, *best = NULL;
 
@@ -111,72 +109,6 @@ static bool find_unused(struct scheduler *s, struct object **out_object, uint32_
 		return true;
 	}
 	return false;
-}
-
-/* Only chunks that nobody outside the group uses: taking others would not help the group's books. */
-static bool used_by_group_only(struct scheduler *s, const struct object *object,
-			       const struct arbiter_group *group)
-{
-	const struct use *use;
-
-	if (list_is_empty(&object->uses))
-		return false;
-	list_for_each(use, &object->uses, in_object)
-		if (arbiter_is_member(s->arbiter, use->session->id, group) != 1)
-			return false;
-	return true;
-}
-
-static bool used_by_group(struct scheduler *s, const struct object *object,
-			  const struct arbiter_group *group)
-{
-	const struct use *use;
-
-	list_for_each(use, &object->uses, in_object)
-		if (arbiter_is_member(s->arbiter, use->session->id, group) == 1)
-			return true;
-	return false;
-}
-
-/* The latest needed chunk of an object that may go. */
-static void latest_of(struct object *object, uint64_t now_ns, struct chunk_ref *best,
-		      uint64_t *best_ns)
-{
-	for (uint32_t c = 0; c < object->mem->n_chunks; c++) {
-		const struct chunk *chunk = &object->chunks[c];
-		uint64_t next_ns;
-
-		if (chunk->state != CHUNK_RESIDENT || chunk->holds || chunk->flags & CHUNK_PINNED)
-			continue;
-		next_ns = policy_next_use(object->policy, c, now_ns);
-		if (best->object && next_ns <= *best_ns)
-			continue;
-		*best = (struct chunk_ref){ .object = object, .chunk = c };
-		*best_ns = next_ns;
-	}
-}
-
-/*
- * A group stands at its limit: what it needs last goes, objects of its own before those that it shares.
- * This walks the group's chunks: a group at its limit pays for its own evictions.
- * Return: 0, or -EAGAIN if nothing of it can go now.
- */
-static int victim_in_group(struct scheduler *s, const struct arbiter_group *group, uint64_t now_ns,
-			   struct chunk_ref *out)
-{
-	struct chunk_ref best = { 0 };
-	struct object *object;
-	uint64_t best_ns = 0;
-
-	list_for_each(object, &s->objects, node)
-		if (!object->pinned && used_by_group_only(s, object, group))
-			latest_of(object, now_ns, &best, &best_ns);
-	if (!best.object)
-		list_for_each(object, &s->objects, node)
-			if (!object->pinned && used_by_group(s, object, group))
-				latest_of(object, now_ns, &best, &best_ns);
-	*out = best;
-	return best.object ? 0 : -EAGAIN;
 }
 
 /*
@@ -208,44 +140,108 @@ static bool may_change(const struct scheduler *s)
 	return s->pinned.n || arbiter_takeover_pending(&s->takeover);
 }
 
-int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *want,
+/* A group is at its limit. Return: 0 (*out may go) or what make_room() returns. */
+static int victim_for_group(struct scheduler *s, const struct arbiter_group *group,
+			    const struct want *want, uint32_t chunk, bool is_demand,
+			    struct chunk_ref *out)
+{
+	uint64_t now = loop_now();
+	int r = victim_in_group(s, group, want, now, TAKE_LOW, out);
+
+	if (r < 0) {
+		/* What is protected may come free one day; what one cannot do without never will. */
+		bool waits = may_change(s) || !pager_is_idle(s->pager) ||
+			     (s->tenants.protects[ARBITER_VRAM] &&
+			      victim_in_group(s, group, want, now, TAKE_MIN, out) == 0);
+
+		return waits ? -EBUSY : -EDQUOT;
+	}
+	/* Ahead of need only for something that is needed later still. */
+	if (!is_demand && policy_next_use(out->object->policy, out->chunk, now) <=
+				  policy_next_use(want->object->policy, chunk, now))
+		return -EAGAIN;
+	return 0;
+}
+
+/*
+ * The device is full. What the policy names is checked with the ledger, which knows better what is protected; what is,
+ * it is not named again. Return: 0, 1 (ask again), or what make_room() returns.
+ */
+static int victim_for_all(struct scheduler *s, const struct want *want, uint32_t chunk,
+			  struct use *use, bool is_demand, bool *told, struct chunk_ref *out)
+{
+	enum take take = *told && is_demand ? TAKE_LOW : TAKE_FREE;
+	struct policy_victim victim;
+	int r;
+
+	if (find_rival(want->object, chunk, loop_now(), out) ||
+	    find_unused(s, &out->object, &out->chunk))
+		return 0;
+	r = policy_victim(s->policy, loop_now(), want->object->policy, chunk,
+			  use ? use->policy : NULL, is_demand, &victim);
+	if (r == 0) {
+		out->object = policy_object_owner(victim.obj);
+		out->chunk = victim.chunk;
+		if (out->object == want->object ||
+		    tenants_allow(s, out->object, ARBITER_VRAM,
+				  gpu_chunk_len(out->object->mem, out->chunk), want->who, NULL,
+				  take))
+			return 0;
+		if (*told)
+			tenants_guard(s, out->object);
+		else
+			tenants_protect(s, true);
+		*told = true;
+		return 1;
+	}
+	if (r != -ENOSPC)
+		return r;
+	if (!s->tenants.protects[ARBITER_VRAM])
+		return may_change(s) ? -EAGAIN : r;
+	if (!*told) {
+		*told = true;
+		tenants_protect(s, true);
+		return 1;
+	}
+	/* All is protected. What protects the one who asks as well does not hold against it. */
+	return victim_beside(s, want, loop_now(), out) == 0 ? 0 : -EAGAIN;
+}
+
+int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
 	      bool is_demand)
 {
-	const struct arbiter_hint hint = hint_load(object, chunk, want);
+	const struct arbiter_hint hint = hint_load(object, chunk, use);
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
-	uint64_t now = loop_now();
+	bool told = false, knows = false;
+	struct want want;
+	int r;
 
+	tenants_look(s);
+	r = heed_high(s, object, chunk, use, is_demand);
+	if (r < 0)
+		return r;
 	for (int tries = 0; tries < VICTIM_TRIES; tries++) {
 		struct arbiter_group group;
-		struct policy_victim victim;
 		struct chunk_ref ref;
-		int r, refused;
+		int refused;
 
 		refused = arbiter_share_charge_for(s->arbiter, object->share, ARBITER_VRAM, len,
 						   &hint, &group);
 		if (refused == 0)
 			return 0;
-		if (refused == -EDQUOT) {
-			r = victim_in_group(s, &group, now, &ref);
-			if (r < 0)
-				return may_change(s) || !pager_is_idle(s->pager) ? -EBUSY : refused;
-			/* Ahead of need only for something that is needed later still. */
-			if (!is_demand && policy_next_use(ref.object->policy, ref.chunk, now) <=
-						  policy_next_use(object->policy, chunk, now))
-				return -EAGAIN;
-		} else if (refused != -ENOSPC) {
+		if (refused != -EDQUOT && refused != -ENOSPC)
 			return refused;
-		} else if (!find_rival(object, chunk, now, &ref) &&
-			   !find_unused(s, &ref.object, &ref.chunk)) {
-			r = policy_victim(s->policy, now, object->policy, chunk,
-					  want ? want->policy : NULL, is_demand, &victim);
-			if (r == -ENOSPC)
-				return may_change(s) ? -EAGAIN : refused;
-			if (r < 0)
-				return r;
-			ref.object = policy_object_owner(victim.obj);
-			ref.chunk = victim.chunk;
-		}
+		if (!knows)
+			want = want_of(s, object, use);
+		knows = true;
+		if (refused == -EDQUOT)
+			r = victim_for_group(s, &group, &want, chunk, is_demand, &ref);
+		else
+			r = victim_for_all(s, &want, chunk, use, is_demand, &told, &ref);
+		if (r < 0)
+			return r;
+		if (r == 1)
+			continue;
 		r = evict(s, ref.object, ref.chunk, &object->chunks[chunk], hint.session);
 		if (r == -EAGAIN || r == 1)
 			return refused == -EDQUOT ? -EBUSY : -EAGAIN;
@@ -417,32 +413,5 @@ void drop_planted(struct scheduler *s)
 		for (uint32_t c = 0; c < object->mem->n_chunks; c++)
 			if (object->chunks[c].state == CHUNK_ABSENT)
 				gpu_chunk_drop(object->mem, c, 1);
-	}
-}
-
-/* Groups above a limit that was lowered, or above high: take something back. */
-void reclaim_over(struct scheduler *s, uint64_t now_ns)
-{
-	struct arbiter_over over[4];
-	int n = arbiter_over(s->arbiter, s->dev, ARBITER_VRAM, over, 4);
-
-	s->over = false;
-	for (int i = 0; i < n && i < 4; i++) {
-		uint64_t excess = over[i].over_max > over[i].over_high ? over[i].over_max :
-									 over[i].over_high;
-		struct chunk_ref ref;
-
-		for (uint64_t freed = 0; freed < excess; freed += s->chunk_bytes) {
-			int r = 0;
-
-			/* What is cached for nobody counts for nobody but the device. */
-			if (over[i].group.kind != ARBITER_ROOT ||
-			    !find_unused(s, &ref.object, &ref.chunk))
-				r = victim_in_group(s, &over[i].group, now_ns, &ref);
-			if (r < 0)
-				s->over = true;
-			if (r < 0 || evict(s, ref.object, ref.chunk, NULL, 0) == -EAGAIN)
-				break;
-		}
 	}
 }

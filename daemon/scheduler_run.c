@@ -64,6 +64,11 @@ static void arm_retry(struct scheduler *s, uint64_t in_ns)
 		loop_timer(s->loop, &s->retry, loop_now() + in_ns);
 }
 
+void retry_soon(struct scheduler *s)
+{
+	arm_retry(s, RETRY_NS);
+}
+
 /* To the end of the queue, to be looked at again in a moment. */
 static void put_off(struct scheduler *s, uint64_t in_ns)
 {
@@ -296,6 +301,7 @@ void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, 
 {
 	struct scheduler *s = owner;
 
+	object->leaving_bytes -= gpu_chunk_len(object->mem, chunk);
 	if (res < 0) {
 		/* Busy: a client wrote to it meanwhile. */
 		if (res != -EBUSY)
@@ -337,6 +343,8 @@ void scheduler_retry(struct loop_op *op, int res)
 
 	(void)res;
 	recheck_pinned(s, loop_now());
+	if (s->reclaiming)
+		reclaim_over(s, loop_now());
 	scheduler_pump(s);
 }
 
@@ -387,6 +395,8 @@ void scheduler_tick(struct loop_op *op, int res)
 				make_active(s, use);
 	}
 	admission_tick(s, now);
+	tenants_look(s);
+	tenants_protect(s, false);
 	recheck_pinned(s, now);
 	time_out_waits(s, now);
 	say_who_waits(s, now);

@@ -21,6 +21,8 @@
 
 /* How long a layer waits for room that only swap could make. */
 #define NO_SWAP_NS 2000000000ull
+/* Who was held back for its high a moment ago still is. */
+#define THROTTLED_NS 2000000000ull
 
 void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns)
 {
@@ -403,6 +405,14 @@ bool park_youngest(struct scheduler *s)
 	return true;
 }
 
+/* Above a high loads are slow, not refused: its own limit, and it goes on. */
+static bool is_throttled(const struct layer *layer, uint64_t now_ns)
+{
+	const struct tenant *tenant = &layer->use->session->tenant;
+
+	return tenant->throttled_ns && now_ns - tenant->throttled_ns < THROTTLED_NS;
+}
+
 void time_out_waits(struct scheduler *s, uint64_t now_ns)
 {
 	uint64_t timeout = s->config->limits.wait_timeout;
@@ -419,7 +429,7 @@ void time_out_waits(struct scheduler *s, uint64_t now_ns)
 		return;
 	for (int i = 0; i < 2; i++)
 		list_for_each_safe(layer, tmp, lists[i], node)
-			if (now_ns - layer->since_ns > timeout) {
+			if (now_ns - layer->since_ns > timeout && !is_throttled(layer, now_ns)) {
 				refuse_layer(s, layer, error);
 				/* Others may have moved between the lists: the rest next time. */
 				return;
