@@ -21,6 +21,7 @@
 #include "common/err.h"
 #include "common/fd.h"
 #include "common/proto.h"
+#include "daemon/listener_members.h"
 #include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 
@@ -28,7 +29,6 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
-#define LISTENER_GROUP "vram"
 /* Behind the path, until the socket is ready. */
 #define LISTENER_NEW ".new"
 /* Accepted in one go, before other work gets its turn. */
@@ -36,6 +36,9 @@
 /* How long, and how often, a socket is asked whether anybody is behind it. */
 #define LISTENER_DOUBT_NS 1500000000ull
 #define LISTENER_ASK_US	  20000
+#define NOT_A_MEMBER                                                                          \
+	"vramd is for the group " LISTENER_GROUP " and for who sits at the machine; as root " \
+	"`adduser NAME " LISTENER_GROUP "`, then log in again"
 /* When descriptors or memory have run out. */
 #define LISTENER_PAUSE_NS 100000000ull
 
@@ -46,7 +49,8 @@ struct listener {
 	listener_fn *fn;
 	void *owner;
 	int fd;
-	int lock_fd; /* -1: the socket came from systemd */
+	int lock_fd;			 /* -1: the socket came from systemd */
+	struct listener_members members; /* of such a socket */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
@@ -96,7 +100,9 @@ static void welcome(struct listener *listener, int accepted)
 		return;
 	}
 	pidfd = peer_pidfd(fd, peer.pid);
-	reason = listener->fn(listener->owner, fd, &peer, pidfd, &bound);
+	reason = listener_members_let_in(&listener->members, fd, &peer) ?
+			 listener->fn(listener->owner, fd, &peer, pidfd, &bound) :
+			 NOT_A_MEMBER;
 	if (!reason) {
 		steal_fd(&fd);
 		steal_fd(&pidfd);
@@ -362,7 +368,7 @@ static int socket_make(struct listener *listener, bool private)
 }
 
 /* Return: 1 if systemd passed the socket, 0 if it passed none, or -errno. */
-static int socket_inherit(struct listener *listener)
+static int socket_inherit(struct listener *listener, bool private)
 {
 	struct sockaddr_un addr = { 0 };
 	socklen_t len = sizeof(addr) - 1;
@@ -383,6 +389,8 @@ static int socket_inherit(struct listener *listener)
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0)
 		memcpy(listener->path, addr.sun_path, sizeof(listener->path));
 	listener->fd = fd;
+	if (!private)
+		listener_members_find(&listener->members, LISTENER_GROUP);
 	return 1;
 }
 
@@ -402,7 +410,7 @@ int listener_new(struct listener **out, struct loop *loop, const char *path, boo
 	listener->fd = -1;
 	listener->lock_fd = -1;
 	snprintf(listener->path, sizeof(listener->path), "%s", path);
-	r = socket_inherit(listener);
+	r = socket_inherit(listener, private);
 	if (r == 0)
 		r = strlen(path) < sizeof(listener->path) ?
 			    socket_make(listener, private) :

@@ -12,7 +12,8 @@
  * replace a socket that a dead daemon left, if nothing answers there. The lock file stays: removing
  * it would let two daemons hold two different files of one name.
  *
- * A socket that systemd passes is used as it is, and left alone at the end.
+ * A socket that systemd passes is used as it is, and left alone at the end. Its unit opens it to every local
+ * user; who of them may be a client is listener_members.h's, which can say what is missing, as a mode cannot.
  */
 #ifndef VRAM_DAEMON_LISTENER_H
 #define VRAM_DAEMON_LISTENER_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// links: daemon/listener.c daemon/loop.c daemon/log.c daemon/log_refusal.c common/err.c common/fd.c common/size.c
+// links: daemon/listener.c daemon/listener_members.c daemon/loop.c daemon/log.c daemon/log_refusal.c common/err.c common/fd.c common/size.c
 // libs: -luring -lsystemd
 /*
  * The listening socket: who gets in, who is told why not, and that a second daemon cannot take it.

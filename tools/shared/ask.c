@@ -89,6 +89,9 @@ static int reply_receive(int sock, uint32_t seq, union packet *packet, int *out_
 	ssize_t n;
 
 	n = fd_recv(sock, packet, sizeof(*packet), fds, VRAM_MSG_MAX_FDS, &n_fds, 0);
+	/* Said once, and ahead of what is queued: the reason may be behind it. */
+	if (n == -ECONNRESET)
+		n = fd_recv(sock, packet, sizeof(*packet), fds, VRAM_MSG_MAX_FDS, &n_fds, 0);
 	if (n <= 0) {
 		complain("vramd %s", n == 0	      ? "has closed the connection" :
 				     n == -EAGAIN     ? "does not answer" :
