@@ -98,6 +98,7 @@ static json_t *arbiter_new_json(struct admin_request *req)
 static int handle_status(struct admin_request *req, struct json_maker *m)
 {
 	struct scheduler_stats stats;
+	int r;
 
 	scheduler_stats(req->s, &stats);
 	json_put_text(m, "version", VRAM_VERSION);
@@ -112,6 +113,9 @@ static int handle_status(struct admin_request *req, struct json_maker *m)
 	json_put_number(m, "evicted_bytes", stats.evicted_bytes);
 	json_put_number(m, "faults", stats.faults);
 	json_put_number(m, "stall_ns", stats.stall_ns);
+	r = admin_queue(req, m);
+	if (r < 0)
+		return err_trace(r);
 	return err_trace(devices_put(req, m, &stats));
 }
 
@@ -290,7 +294,7 @@ static const struct command {
 	const char *name;
 	int (*handle)(struct admin_request *req, struct json_maker *m);
 	bool privileged;
-	const char *keys[3]; /* beside "command" */
+	const char *keys[4]; /* beside "command" */
 } commands[] = {
 	{ "status", handle_status, false, { NULL } },
 	{ "devices", handle_devices, false, { NULL } },
@@ -302,6 +306,16 @@ static const struct command {
 	{ "snapshot", admin_snapshot, false, { NULL } },
 	{ "metrics", admin_metrics, false, { "format", NULL } },
 	{ "evict", handle_evict, true, { "model", "all", NULL } },
+	{ "queue", admin_queue, false, { NULL } },
+	{ "pause", admin_pause, false, { "session", NULL } },
+	{ "resume", admin_resume, false, { "target", NULL } },
+	{ "drain", admin_drain, false, { "target", "to", "hold", NULL } },
+	{ "kill", admin_kill, false, { "session", "signal", NULL } },
+	{ "pin", admin_pin, true, { "model", NULL } },
+	{ "unpin", admin_unpin, true, { "model", NULL } },
+	{ "prefetch", admin_prefetch, false, { "model", NULL } },
+	{ "job", admin_job, false, { "id", NULL } },
+	{ "jobs", admin_jobs, false, { NULL } },
 	{ "trace_names", admin_trace_names, true, { NULL } },
 	{ "version", handle_version, false, { NULL } },
 };

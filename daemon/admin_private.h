@@ -33,6 +33,19 @@ int admin_snapshot(struct admin_request *req, struct json_maker *m);
 int admin_metrics(struct admin_request *req, struct json_maker *m);
 int admin_pressure(struct admin_request *req, struct json_maker *m);
 
+/* admin_control.c */
+int admin_pause(struct admin_request *req, struct json_maker *m);
+int admin_resume(struct admin_request *req, struct json_maker *m);
+int admin_drain(struct admin_request *req, struct json_maker *m);
+int admin_kill(struct admin_request *req, struct json_maker *m);
+int admin_pin(struct admin_request *req, struct json_maker *m);
+int admin_unpin(struct admin_request *req, struct json_maker *m);
+int admin_prefetch(struct admin_request *req, struct json_maker *m);
+int admin_job(struct admin_request *req, struct json_maker *m);
+int admin_jobs(struct admin_request *req, struct json_maker *m);
+/* Also a part of status. */
+int admin_queue(struct admin_request *req, struct json_maker *m);
+
 /* admin_trace.c */
 int admin_trace_names(struct admin_request *req, struct json_maker *m);
 

@@ -109,6 +109,7 @@ struct use {
 
 struct object {
 	struct list_node node; /* scheduler.objects */
+	uint64_t id;	       /* for people; never used twice */
 	enum policy_kind kind;
 	char name[128];
 	uid_t uid; /* of who made it; whose it is, where the device has objects per user */

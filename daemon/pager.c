@@ -420,16 +420,13 @@ static void start_read(struct transfer *t, void *buf)
 		  gpu_chunk_len(object->mem, t->chunk));
 }
 
-/* All host slots are dirty or busy: make the oldest dirty one free. */
-static void reclaim_host(struct pager *pager)
+/* What is in the slot of the host tier alone goes to swap. */
+static void write_back(struct pager *pager, struct object *object, uint32_t chunk, int64_t slot)
 {
-	struct object *object;
 	struct transfer *t;
-	uint32_t chunk;
-	int64_t slot, swap_slot;
+	int64_t swap_slot;
 
-	slot = hostpool_oldest_dirty(pager->params.hostpool, &object, &chunk);
-	if (slot < 0 || !pager->params.swap || list_is_empty(&pager->free) ||
+	if (!pager->params.swap || list_is_empty(&pager->free) ||
 	    loop_now() < pager->no_writeback_until_ns)
 		return;
 	swap_slot = swap_slot_get(pager->params.swap);
@@ -451,6 +448,35 @@ static void reclaim_host(struct pager *pager)
 	swap_write(pager->params.swap, &t->io, (uint32_t)swap_slot,
 		   hostpool_addr(pager->params.hostpool, (uint32_t)slot),
 		   gpu_chunk_len(object->mem, chunk));
+}
+
+/* All host slots are dirty or busy: make the oldest dirty one free. */
+static void reclaim_host(struct pager *pager)
+{
+	struct object *object;
+	uint32_t chunk;
+	int64_t slot = hostpool_oldest_dirty(pager->params.hostpool, &object, &chunk);
+
+	if (slot >= 0)
+		write_back(pager, object, chunk, slot);
+}
+
+void pager_empty_host(struct pager *pager, struct object *object)
+{
+	for (uint32_t i = 0; i < object->mem->n_chunks; i++) {
+		const struct chunk *c = &object->chunks[i];
+		enum host_slot_state state;
+
+		if (c->state != CHUNK_ABSENT || !c->host_slot)
+			continue;
+		state = hostpool_state(pager->params.hostpool, c->host_slot - 1);
+		if (state == HOST_SLOT_DIRTY && pager_has_room(pager, object)) {
+			write_back(pager, object, i, c->host_slot - 1);
+		} else if (state == HOST_SLOT_CLEAN || state == HOST_SLOT_CLEAN_TWICE) {
+			host_uncharge(pager, object);
+			hostpool_put(pager->params.hostpool, c->host_slot - 1);
+		}
+	}
 }
 
 /* Where the content of an absent chunk is. */

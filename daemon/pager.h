@@ -94,6 +94,9 @@ int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
  * -EAGAIN or -ENOSPC (still RESIDENT: there is no place after all). */
 int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint64_t who);
 
+/* What the host tier keeps of an object that is not in the device goes: copies at once, what is nowhere else to
+ * swap, as far as there is room now. */
+void pager_empty_host(struct pager *pager, struct object *object);
 /* Everything that an object without moving chunks keeps in the host tier and in swap goes. */
 void pager_forget(struct pager *pager, struct object *object);
 

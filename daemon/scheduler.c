@@ -257,6 +257,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	list_init(&s->parked);
 	list_init(&s->active);
 	tenants_init(s);
+	control_start(s);
 	r = arbiter_new(config, loop_now(), &s->arbiter);
 	if (r < 0)
 		goto err_free;
@@ -312,6 +313,7 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	loop_cancel(s->loop, &s->tick);
 	loop_cancel(s->loop, &s->retry);
 	scheduler_arbiter_stop(s);
+	control_stop(s);
 	admission_stop(s);
 	list_for_each_safe(object, tmp, &s->objects, node)
 		object_free_now(s, object);
@@ -430,6 +432,7 @@ static void session_enter(struct scheduler *s, struct scheduler_session *ss)
 	list_add_tail(&ss->node, &s->sessions);
 	s->n_sessions++;
 	tenants_changed(s);
+	control_enter(s, ss);
 	scheduler_tick_start(s);
 }
 
@@ -474,6 +477,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 
 	list_for_each_safe(use, tmp, &ss->uses, in_session)
 		scheduler_use_detach(s, use);
+	control_leave(s, ss);
 	s->stall_ns += ss->stall_ns;
 	arbiter_session_close(s->arbiter, ss->id, loop_now());
 	policy_tenant_forget(s->policy, (uint32_t)ss->id);
@@ -514,6 +518,7 @@ static int object_new(struct scheduler *s, enum policy_kind kind, uid_t uid, uin
 
 	if (!object)
 		return -ENOMEM;
+	object->id = ++s->last_object_id;
 	object->kind = kind;
 	object->uid = uid;
 	object->size_bytes = size_bytes;
@@ -591,6 +596,7 @@ int scheduler_buffer_new(struct scheduler *s, struct scheduler_session *ss, uint
 
 void object_free_now(struct scheduler *s, struct object *object)
 {
+	control_forget(s, object);
 	queue_forget(&s->demands, object);
 	queue_forget(&s->pinned, object);
 	pager_forget(s->pager, object);
@@ -611,7 +617,8 @@ void object_free_now(struct scheduler *s, struct object *object)
 
 void scheduler_object_drop(struct scheduler *s, struct object *object)
 {
-	if (!list_is_empty(&object->uses) || object->n_openings)
+	if (!list_is_empty(&object->uses) || object->n_openings ||
+	    (object->pinned && !object->dead))
 		return;
 	if (object->n_moving)
 		object->dead = true;
@@ -648,8 +655,9 @@ int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, stru
 	if (!use)
 		return -ENOMEM;
 	again = has_other_use(ss, object, use);
-	/* By force: what is resident already must not keep a client out; it is reclaimed then. */
-	if (!again) {
+	/* By force: what is resident already must not keep a client out; it is reclaimed then. What is pinned is
+	 * charged to nobody. */
+	if (!again && !object->pinned) {
 		r = arbiter_share_join(s->arbiter, object->share, ss->id, true, NULL);
 		if (r < 0)
 			goto err_use;
@@ -666,7 +674,7 @@ int scheduler_use_attach(struct scheduler *s, struct scheduler_session *ss, stru
 	return 0;
 
 err_share:
-	if (!again)
+	if (!again && !object->pinned)
 		arbiter_share_leave(s->arbiter, object->share, ss->id);
 err_use:
 	use_free(use);

@@ -90,15 +90,17 @@ struct scheduler_session {
 	bool admit_asking;    /* inside scheduler_admit() */
 	uint64_t admit_uses;  /* acquires of its slots, when it was looked at last */
 	uint64_t admit_ticks; /* and its processor time */
-	bool paused;	      /* its loads wait until it is resumed */
-	bool paused_by_root;  /* by who may hold up others for it */
-	bool drained;	      /* the same because of a drain --hold of something that it is part of */
-	bool whole;	     /* an unmodified CUDA program: it has all of its layers or none */
-	uint64_t active_ns;  /* when it last asked or touched */
-	uint64_t served_ns;  /* when a layer that it waited for came last */
-	bool running;	     /* told to the arbiter */
-	char comm[16];	     /* of its process, when it came */
-	uint32_t n_stalls;   /* waits that are open */
+	bool held;	      /* its loads wait: one of the following */
+	bool held_by_root;    /* and no deadline of ours runs against it */
+	bool paused;	      /* until it is resumed */
+	bool paused_by_root;  /* and not by its own user */
+	bool drained;	    /* the same because of a drain --hold of something that it is part of */
+	bool whole;	    /* an unmodified CUDA program: it has all of its layers or none */
+	uint64_t active_ns; /* when it last asked or touched */
+	uint64_t served_ns; /* when a layer that it waited for came last */
+	bool running;	    /* told to the arbiter */
+	char comm[16];	    /* of its process, when it came */
+	uint32_t n_stalls;  /* waits that are open */
 	uint32_t n_faulting; /* of these, threads at closed chunks */
 	uint64_t faulting_since_ns;
 	uint32_t n_requests; /* layers that are waited for */

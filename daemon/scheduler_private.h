@@ -12,6 +12,7 @@
 #include "daemon/pager.h"
 #include "daemon/policy.h"
 #include "daemon/scheduler.h"
+#include "daemon/scheduler_control.h"
 #include "daemon/store.h"
 
 /* A chunk of an object, as a value. */
@@ -78,7 +79,13 @@ struct scheduler {
 
 	struct admission admission;
 	uint64_t admission_look_ns;
-	uint64_t pinned_bytes; /* of models that an administrator has pinned */
+	uint64_t pinned_bytes;	/* of models that an administrator has pinned */
+	struct list_node holds; /* struct control_hold.node */
+	struct list_node works; /* struct work.node, of scheduler_job.c: jobs that are running */
+	struct job_table jobs;
+	bool stepping;	 /* inside the jobs */
+	uint32_t n_held; /* sessions */
+	uint64_t last_object_id;
 
 	uint64_t resident_bytes; /* of chunks that take memory of the device */
 	uint64_t peak_bytes;	 /* of these; a ledger in the kernel is older than this daemon */
@@ -252,14 +259,74 @@ void admission_forget(struct scheduler *s, struct scheduler_session *ss);
 
 /* ---- scheduler_control.c ---- */
 
+struct control_target {
+	bool device;
+	struct arbiter_subject subject; /* its path is in path */
+	char text[160];
+	char path[];
+};
+
+/* A target that is kept out. */
+struct control_hold {
+	struct list_node node; /* scheduler.holds */
+	struct control_target *target;
+	uint64_t job; /* for as long as this one lasts; 0: until it is resumed */
+	uid_t uid;
+	bool privileged;
+};
+
+void control_start(struct scheduler *s);
+void control_stop(struct scheduler *s);
+/* A session has come, or goes. */
+void control_enter(struct scheduler *s, struct scheduler_session *ss);
+void control_leave(struct scheduler *s, struct scheduler_session *ss);
+/* The object goes. */
+void control_forget(struct scheduler *s, struct object *object);
 /* Do the session's loads wait for an administrator's or its owner's word? */
 static inline bool control_is_held(const struct scheduler_session *ss)
 {
-	return ss->paused || ss->drained;
+	return ss->held;
 }
+/* A layer that waits gives up its hold on chunks if its session is held. */
+void control_park(struct scheduler *s, struct layer *layer);
+/* Do only threads of held sessions wait for the chunk? Then it is not loaded; their release asks again. */
+bool control_holds_back(const struct scheduler *s, const struct object *object, uint32_t chunk);
+
+/* Notes why. Return: r. */
+__attribute__((format(printf, 3, 4))) int control_fail(struct control *c, int r, const char *format,
+						       ...);
+struct scheduler_session *control_session(struct scheduler *s, uint64_t id);
+/* *out is the caller's to free. Checks that the peer may do something to it. */
+int control_target_parse(struct scheduler *s, struct control *c, const char *text,
+			 struct control_target **out);
+bool control_matches(struct scheduler *s, const struct control_target *target,
+		     const struct scheduler_session *ss);
+/* Return: NULL without memory. */
+struct control_hold *control_hold_new(struct scheduler *s, const struct control *c,
+				      const struct control_target *target, uint64_t job);
+void control_hold_free(struct scheduler *s, struct control_hold *h);
+/* The same, and its sessions go on if nothing else holds them. */
+void control_hold_end(struct scheduler *s, struct control_hold *h);
+/* The lasting one of this target, or NULL. */
+struct control_hold *control_hold_find(struct scheduler *s, const struct control_target *target);
+/* The model that the text means. Return: 0 or -errno, with a reason. */
+int control_model(struct scheduler *s, struct control *c, const char *text, struct object **out);
+
+/* ---- scheduler_job.c ---- */
+
+/* Takes jobs a step further. */
+void control_pump(struct scheduler *s);
+void control_tick(struct scheduler *s);
+void control_jobs_stop(struct scheduler *s);
+int control_load_begin(struct scheduler *s, struct control *c, struct object *object,
+		       enum job_kind kind);
+/* Jobs that load the object fail. */
+void control_load_end(struct scheduler *s, const struct object *object, const char *why);
 
 /* ---- scheduler_run.c ---- */
 
+/* The chunk is charged: begin to read it. Return: 0 or -errno as pager_load(), then it is uncharged. */
+int start_load(struct scheduler *s, struct object *object, uint32_t chunk);
 /* Start whatever can be started. */
 void scheduler_pump(struct scheduler *s);
 void scheduler_tick_start(struct scheduler *s);

@@ -324,7 +324,7 @@ static void revoke_pins(struct scheduler *s, struct chunk_ref *ref, uint64_t now
 					ref->asked_ns = now_ns;
 				begin_ns = ref->asked_ns;
 			}
-			if (timeout && now_ns - begin_ns >= timeout)
+			if (timeout && now_ns - begin_ns >= timeout && !ss->held_by_root)
 				ss->ops->fail_bound(
 					ss, -ETIMEDOUT,
 					"layers stayed pinned longer than limits.pin_timeout "

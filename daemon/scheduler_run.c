@@ -38,7 +38,7 @@ static struct use *wanting_use(struct object *object, uint32_t chunk)
 	return any;
 }
 
-static int start_load(struct scheduler *s, struct object *object, uint32_t chunk)
+int start_load(struct scheduler *s, struct object *object, uint32_t chunk)
 {
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
 	int r;
@@ -123,7 +123,8 @@ static bool pump_demands(struct scheduler *s)
 		bool wish = c->flags & CHUNK_PREFETCH;
 		int r;
 
-		if (c->state != CHUNK_ABSENT || (!wish && !is_wanted(ref.object, ref.chunk))) {
+		if (c->state != CHUNK_ABSENT || (!wish && !is_wanted(ref.object, ref.chunk)) ||
+		    control_holds_back(s, ref.object, ref.chunk)) {
 			c->flags &= (uint8_t)~CHUNK_QUEUED;
 			queue_pop(&s->demands);
 			continue;
@@ -178,7 +179,9 @@ static void pump_prefetch(struct scheduler *s)
 
 	while (!list_is_empty(&s->active)) {
 		struct use *use = list_first(&s->active, struct use, active);
-		size_t n = policy_prefetch(use->policy, now, chunks, PREFETCH_BATCH);
+		size_t n = control_is_held(use->session) ?
+				   0 :
+				   policy_prefetch(use->policy, now, chunks, PREFETCH_BATCH);
 		bool started = false, refused = false;
 
 		for (size_t i = 0; i < n && !refused; i++) {
@@ -212,8 +215,10 @@ void scheduler_pump(struct scheduler *s)
 	if (s->pumping)
 		return;
 	s->pumping = true;
-	if (!pump_demands(s))
+	if (!pump_demands(s)) {
+		control_pump(s);
 		pump_prefetch(s);
+	}
 	s->pumping = false;
 }
 
@@ -397,6 +402,7 @@ void scheduler_tick(struct loop_op *op, int res)
 	admission_tick(s, now);
 	tenants_look(s);
 	tenants_protect(s, false);
+	control_tick(s);
 	recheck_pinned(s, now);
 	time_out_waits(s, now);
 	say_who_waits(s, now);

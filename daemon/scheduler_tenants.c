@@ -347,7 +347,9 @@ void tenants_protect(struct scheduler *s, bool exactly)
 	list_for_each(ss, &s->sessions, node) {
 		struct arbiter_usage usage;
 
-		if (session_usage(s, ss, ARBITER_VRAM, &usage) == 0)
+		if (control_is_held(ss))
+			policy_tenant_protect(s->policy, (uint32_t)ss->id, 0, 0, 0);
+		else if (session_usage(s, ss, ARBITER_VRAM, &usage) == 0)
 			policy_tenant_protect(s->policy, (uint32_t)ss->id,
 					      ss->tenant.own[ARBITER_VRAM].value[ARBITER_MIN],
 					      usage.emin, usage.elow);
@@ -441,7 +443,8 @@ static bool gives(const struct scheduler *s, const struct scheduler_session *ss,
 	struct arbiter_usage usage;
 	uint64_t keep;
 
-	if (session_usage(s, ss, tier, &usage) < 0)
+	/* Of who is held anything may be taken. */
+	if (control_is_held(ss) || session_usage(s, ss, tier, &usage) < 0)
 		return true;
 	keep = take == TAKE_FREE && usage.elow > usage.emin ? usage.elow : usage.emin;
 	return !keep || usage.usage >= keep + part ||

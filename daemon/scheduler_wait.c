@@ -175,6 +175,8 @@ static void unpark(struct scheduler *s)
 	uint64_t now = loop_now();
 
 	list_for_each_safe(layer, tmp, &s->parked, node) {
+		if (control_is_held(layer->use->session))
+			continue;
 		list_move_tail(&layer->node, &s->waiting);
 		layer->parked = false;
 		layer_hold(layer);
@@ -239,6 +241,7 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	list_add_tail(&layer->node, &s->waiting);
 	layer_hold(layer);
 	for_each_chunk(s, layer, refresh, now);
+	control_park(s, layer);
 	stall_begin(s, ss, STALL_SLOT, now);
 	if (trace_on(vram_stall_begin))
 		scheduler_trace_stall_begin(s, ss, layer);
@@ -273,6 +276,8 @@ void scheduler_used(struct scheduler *s, struct layer *layer)
 
 void scheduler_wish(struct scheduler *s, struct layer *layer)
 {
+	if (control_is_held(layer->use->session))
+		return;
 	/* The policy loads ahead by itself; a wish only says where the client is about to be. */
 	session_active(s, layer->use->session, loop_now());
 	for (uint32_t j = 0; j < layer->n_runs; j++) {
@@ -429,7 +434,8 @@ void time_out_waits(struct scheduler *s, uint64_t now_ns)
 		return;
 	for (int i = 0; i < 2; i++)
 		list_for_each_safe(layer, tmp, lists[i], node)
-			if (now_ns - layer->since_ns > timeout && !is_throttled(layer, now_ns)) {
+			if (now_ns - layer->since_ns > timeout && !is_throttled(layer, now_ns) &&
+			    !control_is_held(layer->use->session)) {
 				refuse_layer(s, layer, error);
 				/* Others may have moved between the lists: the rest next time. */
 				return;
