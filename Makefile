@@ -15,6 +15,7 @@
 #   libclient/examples/X.c     build/examples/X
 #   tools/X/*.c                build/X
 #   tools/shared/*.c           an archive for them
+#   tools/X/bpf/X.bpf.c        build/bpf/X.skel.h, programs for the kernel that build/X has in it
 #   tests/{unit,conformance,integration,limits,trace,cuda,kmod}/test_X.c
 #                              one program each, below build/tests/
 #   tests/{stress,bench,gpu}/X.c
@@ -55,6 +56,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 CLANG ?= clang
+BPFTOOL ?= $(or $(shell command -v bpftool 2>/dev/null),/usr/sbin/bpftool)
 AR ?= ar
 OBJCOPY ?= objcopy
 PKG_CONFIG ?= pkg-config
@@ -388,6 +390,25 @@ $(B)/fuzzobj/%.o: %.c $(B)/.flags
 	$(call compile,$(CLANG) $(BASE) -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SAN))
 
 -include $(shell find $(B)/obj $(B)/plain $(B)/fuzzobj -name '*.d' 2>/dev/null)
+
+# ---- programs for the kernel ---------------------------------------------------
+
+# No vmlinux.h: they read nothing of the kernel's by type. The second step leaves out what only a debugger reads.
+BPF_ARCH := $(subst x86_64,x86,$(subst aarch64,arm64,$(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))))
+BPF_FLAGS := -g -O2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Wall -I. \
+	$(addprefix -I/usr/include/,$(shell $(CC) -print-multiarch 2>/dev/null))
+$(B)/bpf/vramtrace.o: tools/vramtrace/bpf/vramtrace.bpf.c
+	$(call say,BPFCC,$<)
+	$(Q)mkdir -p $(@D) && $(CLANG) $(BPF_FLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@.all $< && \
+		$(BPFTOOL) gen object $@ $@.all
+
+$(B)/bpf/vramtrace.skel.h: $(B)/bpf/vramtrace.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name vramtrace_bpf >$@
+
+$(B)/obj/tools/vramtrace/attach.o: private FLAGS += -isystem $(B)/bpf
+$(B)/obj/tools/vramtrace/attach.o: $(B)/bpf/vramtrace.skel.h
+-include $(wildcard $(B)/bpf/*.d)
 
 # ---- libraries ---------------------------------------------------------------
 

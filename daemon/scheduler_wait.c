@@ -187,6 +187,8 @@ static void unpark(struct scheduler *s)
 
 void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 {
+	uint64_t now = loop_now();
+
 	list_del(&layer->node);
 	if (!layer->parked) {
 		layer_unhold(layer);
@@ -195,10 +197,9 @@ void layer_stop_waiting(struct scheduler *s, struct layer *layer)
 	layer->waiting = false;
 	layer->parked = false;
 	layer->use->session->n_requests--;
-	stall_end(s, layer->use->session, STALL_SLOT, loop_now());
+	stall_end(s, layer->use->session, STALL_SLOT, now);
 	if (trace_on(vram_stall_end))
-		scheduler_trace_stall_end(s, layer->use->session, layer,
-					  loop_now() - layer->since_ns);
+		scheduler_trace_stall_end(s, layer->use->session, layer, now - layer->since_ns);
 	unpark(s);
 }
 
