@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Models on mounts that only the client has: an ordinary one is served, and a mount table that was made long on
-purpose is not read to its end by the thread that serves everybody."""
+purpose is not read to its end by the thread that serves everybody. And on the machine's mounts, of which a vramd with a
+mount namespace of its own, as systemd's restrictions give it, has copies."""
 
 import ctypes
 import errno
@@ -33,12 +34,42 @@ def model_open(client, folder):
     with open(path, "wb") as f:
         f.write(bytes(SIZE))
     with open(path, "rb") as f:
-        client.send(MODEL_OPEN, struct.pack("=QIIII128s", SIZE, 0, 0, 0, 0, b"m"), [f.fileno()])
+        return send_open(client, f)
+
+
+def send_open(client, f):
+    client.send(MODEL_OPEN, struct.pack("=QIIII128s", SIZE, 0, 0, 0, 0, b"m"), [f.fileno()])
     _, _, error, body, fds = client.receive()
     for fd in fds:
         os.close(fd)
     print(error, vram_wire.text(body) if error else "opened")
     return -error
+
+
+def copies(folder):
+    """vramd has other mounts than the machine, and so has the client by the time that it connects."""
+    model, path = os.path.join(folder, "ours"), os.path.join(folder, "copies")
+    with open(model, "wb") as f:
+        f.write(bytes(SIZE))
+    command = [*daemon_command(path, folder)]
+    with subprocess.Popen(["unshare", "--mount", "--propagation", "slave", *command]) as daemon:
+        try:
+            while not os.path.exists(path):
+                assert daemon.poll() is None
+                time.sleep(0.02)
+            with open(model, "rb") as f:
+                before = vram_wire.Client(path)
+                assert before.hello()[2] == 0
+                assert send_open(before, f) == 0
+                assert libc.unshare(CLONE_NEWNS) == 0
+                after = vram_wire.Client(path)
+                assert after.hello()[2] == 0
+                assert send_open(after, f) == 0
+            before.sock.close()
+            after.sock.close()
+        finally:
+            daemon.terminate()
+        assert daemon.wait() == 0
 
 
 def check(path, folder):
@@ -51,16 +82,36 @@ def check(path, folder):
     client.sock.close()
 
 
+def daemon_command(path, folder):
+    command = [os.path.join(BUILD, "vramd"), "--socket", path, "--budget", "64M"]
+    for setting in ("device.kind=host", "arbiter.use=local", f"swap.path={folder}"):
+        command += ["--set", setting]
+    return command
+
+
 def main():
-    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS):
+    if os.geteuid() != 0:
+        print("needs root and a mount namespace")
+        return 77
+    with tempfile.TemporaryDirectory(prefix="vram-mounts-") as folder:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                copies(folder)
+                status = 0
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        if os.waitpid(pid, 0)[1]:
+            return 1
+    if libc.unshare(CLONE_NEWNS):
         print("needs root and a mount namespace")
         return 77
     with tempfile.TemporaryDirectory(prefix="vram-mounts-", ignore_cleanup_errors=True) as folder:
         path, inner = os.path.join(folder, "sock"), os.path.join(folder, "inner")
         os.mkdir(inner)
-        command = [os.path.join(BUILD, "vramd"), "--socket", path, "--budget", "64M"]
-        for setting in ("device.kind=host", "arbiter.use=local", f"swap.path={folder}"):
-            command += ["--set", setting]
+        command = daemon_command(path, folder)
         # In the namespace of before: vramd does not see what the client mounts from here on.
         with subprocess.Popen(command) as daemon:
             try:
