@@ -51,6 +51,7 @@ SOLE = [
     (r"cuda\.h", r"(?!)"),
     (r"common/cuda_\w+\.h", r"common/cuda_\w+\.[ch]|daemon/gpu_cuda\w*\.[ch]|libclient/cuda\w*(/\w+)?\.[ch]"),
     (r"xf86drm(Mode)?\.h|libdrm/.*|drm/.*|\w+_drm\.h", r"common/drm\.c"),
+    (r"n?cursesw?(/.*)?\.h|term\.h", r"tools/vramtop/screen\.c"),
     (r"bpf/.*", r"tools/vramtrace/(attach\.c|bpf/\w+\.bpf\.c)"),
     (r"sys/sdt\.h", r"daemon/trace\.c"),
     (r"ini\.h", r"daemon/config\w*\.c"),
@@ -152,6 +153,8 @@ PLANTED = [
     ("daemon/daemon.c", '#include "pager.h"\n', "no path from the top"),
     ("daemon/scheduler.c", "#include <xf86drm.h>\n", "xf86drm.h is for"),
     ("daemon/helper.c", "", "a module without a layer"),
+    ("tools/vramtop/draw.c", "#include <curses.h>\n", "curses.h is for"),
+    ("tools/vramtop/screen.c", "#include <curses.h>\n#include <term.h>\n", None),
     ("tests/unit/test_x.c", '#include "daemon/pager.h"\n#include <liburing.h>\n', None),
 ]
 
