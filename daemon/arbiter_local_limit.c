@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/trace.h"
+
 /* What users without their own have; NULL for everybody else. */
 static const struct limit_table *defaults_for(const struct local *l, uint32_t kind)
 {
@@ -36,10 +38,11 @@ void local_limits_apply(struct local *l, struct ledger_group *g, uint32_t dev)
 	}
 }
 
-/* Write what holds now into the ledger: for one group, or after `default` changed for all users. */
+/* Write what holds now into the ledger: for one group, or after `default` changed for all users. value: as it was set; NULL: cleared. */
 static void limits_changed(struct local *l, struct ledger_group *only, uint32_t dev, uint32_t tier,
-			   uint32_t key)
+			   uint32_t key, const uint64_t *value)
 {
+	uint32_t flags = (only ? 0 : TRACE_LIMIT_INHERITED) | (value ? 0 : TRACE_LIMIT_CLEAR);
 	struct ledger_group *g;
 	uint32_t d;
 
@@ -48,8 +51,12 @@ static void limits_changed(struct local *l, struct ledger_group *only, uint32_t 
 			continue;
 		for (d = 0; d < l->ledger->n_devices; d++)
 			if ((dev == LIMIT_ROW_ALL || d == dev) &&
-			    l->ledger->device[d].home[tier] == d)
+			    l->ledger->device[d].home[tier] == d) {
 				limit_apply(l, g, d, tier, key);
+				if (trace_on(vram_limit_change))
+					local_trace_limit(g, d, tier, key, value ? *value : 0,
+							  flags);
+			}
 	}
 }
 
@@ -89,7 +96,7 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 	row = local_limit_row(l, dev, tier);
 	if (s->kind == ARBITER_DEFAULT) {
 		limit_table_set(&l->defaults, row, tier, key, value);
-		limits_changed(l, NULL, row, tier, key);
+		limits_changed(l, NULL, row, tier, key, &value);
 		return 0;
 	}
 	r = limit_group(l, s, &g);
@@ -106,7 +113,7 @@ int local_limit_set(struct arbiter *a, const struct arbiter_subject *s, uint32_t
 		group_priv(g)->n_holds++;
 	}
 	limit_table_set(*own, row, tier, key, value);
-	limits_changed(l, g, row, tier, key);
+	limits_changed(l, g, row, tier, key, &value);
 	return 0;
 }
 
@@ -126,7 +133,7 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	row = local_limit_row(l, dev, tier);
 	if (s->kind == ARBITER_DEFAULT) {
 		limit_table_clear(&l->defaults, row, tier, key);
-		limits_changed(l, NULL, row, tier, key);
+		limits_changed(l, NULL, row, tier, key, NULL);
 		return 0;
 	}
 	if (s->kind == ARBITER_ROOT)
@@ -139,7 +146,7 @@ int local_limit_clear(struct arbiter *a, const struct arbiter_subject *s, uint32
 	if (!*own)
 		return 0;
 	limit_table_clear(*own, row, tier, key);
-	limits_changed(l, g, row, tier, key);
+	limits_changed(l, g, row, tier, key, NULL);
 	if (!(*own)->n_set) {
 		free(*own);
 		*own = NULL;
