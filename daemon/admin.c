@@ -114,6 +114,8 @@ static int handle_status(struct admin_request *req, struct json_maker *m)
 	json_put_number(m, "faults", stats.faults);
 	json_put_number(m, "stall_ns", stats.stall_ns);
 	r = admin_queue(req, m);
+	if (r == 0)
+		r = admin_put_held(req, m);
 	if (r < 0)
 		return err_trace(r);
 	return err_trace(devices_put(req, m, &stats));
@@ -133,6 +135,7 @@ struct list_ctx {
 	struct admin_request *req;
 	json_t *list;
 	bool failed;
+	uint64_t session;  /* models: of this one alone; 0: all */
 	uint64_t n_others; /* those that the peer may not see */
 	uint64_t others_resident_bytes;
 	uint64_t others_charged_bytes;
@@ -229,9 +232,13 @@ static int handle_clients(struct admin_request *req, struct json_maker *m)
 static int list_model(void *data, const struct scheduler_object_info *info)
 {
 	struct list_ctx *ctx = data;
+	char file[48] = "";
 	struct json_maker m;
 
-	if (!ctx->req->privileged && info->uid != ctx->req->peer->uid) {
+	if (ctx->session && !scheduler_session_has(ctx->req->s, ctx->session, info->id))
+		return 0;
+	if (!ctx->req->privileged && info->uid != ctx->req->peer->uid &&
+	    !scheduler_session_is_of(ctx->req->s, ctx->session, ctx->req->peer->uid)) {
 		ctx->n_others++;
 		ctx->others_resident_bytes += info->resident_bytes;
 		return 0;
@@ -239,6 +246,12 @@ static int list_model(void *data, const struct scheduler_object_info *info)
 	m = json_maker_new();
 	json_put_text(&m, "name", info->name);
 	json_put_text(&m, "kind", info->buffer ? "buffer" : "model");
+	json_put_number(&m, "id", info->id);
+	if (!info->buffer)
+		snprintf(file, sizeof(file), "%" PRIx64 ":%" PRIu64, (uint64_t)info->dev,
+			 (uint64_t)info->ino);
+	json_put_text(&m, "file", file);
+	json_put(&m, "pinned", json_boolean(info->pinned));
 	json_put_number(&m, "size_bytes", info->size_bytes);
 	json_put_number(&m, "resident_bytes", info->resident_bytes);
 	json_put_number(&m, "chunk_bytes", info->chunk_bytes);
@@ -251,11 +264,15 @@ static int list_model(void *data, const struct scheduler_object_info *info)
 
 static int handle_models(struct admin_request *req, struct json_maker *m)
 {
+	const json_t *session = json_object_get(req->json, "session");
 	_cleanup_json_ json_t *list = json_array();
 	struct list_ctx ctx = { .req = req, .list = list };
 
 	if (!list)
 		return err_origin(-ENOMEM);
+	if (session && (!json_is_integer(session) || json_integer_value(session) <= 0))
+		return admin_fail(req, -EINVAL, "'session' must be the number of a session");
+	ctx.session = session ? (uint64_t)json_integer_value(session) : 0;
 	scheduler_for_each_object(req->s, list_model, &ctx);
 	if (ctx.failed)
 		return err_origin(-ENOMEM);
@@ -299,7 +316,7 @@ static const struct command {
 	{ "status", handle_status, false, { NULL } },
 	{ "devices", handle_devices, false, { NULL } },
 	{ "clients", handle_clients, false, { NULL } },
-	{ "models", handle_models, false, { NULL } },
+	{ "models", handle_models, false, { "session", NULL } },
 	{ "limit_show", admin_limit_show, false, { "subject", NULL } },
 	{ "limit_set", admin_limit_set, true, { "subject", "settings", NULL } },
 	{ "pressure", admin_pressure, false, { "subject", NULL } },

@@ -221,6 +221,42 @@ int admin_jobs(struct admin_request *req, struct json_maker *m)
 	return 0;
 }
 
+/* ---- what is held ---- */
+
+struct held_ctx {
+	const struct admin_request *req;
+	json_t *list;
+	bool failed;
+};
+
+static int put_hold(void *data, const char *target, uid_t uid)
+{
+	struct held_ctx *ctx = data;
+	struct json_maker m;
+
+	if (!ctx->req->privileged && uid != ctx->req->peer->uid)
+		return 0;
+	m = json_maker_new();
+	json_put_text(&m, "target", target);
+	json_put_number(&m, "uid", uid);
+	ctx->failed = json_append(ctx->list, json_maker_take(&m)) < 0;
+	return ctx->failed;
+}
+
+int admin_put_held(struct admin_request *req, struct json_maker *m)
+{
+	_cleanup_json_ json_t *list = json_array();
+	struct held_ctx ctx = { .req = req, .list = list };
+
+	if (!list)
+		return err_origin(-ENOMEM);
+	scheduler_for_each_hold(req->s, put_hold, &ctx);
+	if (ctx.failed)
+		return err_origin(-ENOMEM);
+	json_put(m, "held", json_incref(list));
+	return 0;
+}
+
 /* ---- the queue ---- */
 
 struct queue_ctx {

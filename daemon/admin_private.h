@@ -43,7 +43,8 @@ int admin_unpin(struct admin_request *req, struct json_maker *m);
 int admin_prefetch(struct admin_request *req, struct json_maker *m);
 int admin_job(struct admin_request *req, struct json_maker *m);
 int admin_jobs(struct admin_request *req, struct json_maker *m);
-/* Also a part of status. */
+/* Parts of status, the queue also alone. */
+int admin_put_held(struct admin_request *req, struct json_maker *m);
 int admin_queue(struct admin_request *req, struct json_maker *m);
 
 /* admin_trace.c */

@@ -71,7 +71,7 @@ struct tenant {
 	uint32_t n_groups;
 	struct tenant_group *party; /* as part of which it competes */
 	uint64_t next_ns;	    /* above its high: when the next load may begin */
-	uint64_t throttled_ns;	    /* when it was last held back because something is above its high */
+	uint64_t throttled_ns; /* when it was last held back because something is above its high */
 };
 
 /* The part of a session that the scheduler works with; embedded first in struct session. */
@@ -202,6 +202,10 @@ int scheduler_for_each_waiting(struct scheduler *s,
 void scheduler_limits_changed(struct scheduler *s);
 /* Evicts what can be evicted of objects with this name (NULL: of all). Return: the bytes. */
 uint64_t scheduler_evict(struct scheduler *s, const char *name);
+/* Does the session use the model or buffer with this number? */
+bool scheduler_session_has(struct scheduler *s, uint64_t session, uint64_t object);
+/* Is it a session of this user's? */
+bool scheduler_session_is_of(struct scheduler *s, uint64_t session, uid_t uid);
 
 /* For status. */
 struct scheduler_stats {
@@ -235,7 +239,10 @@ struct scheduler_session_info {
 	uint32_t n_objects;
 };
 struct scheduler_object_info {
+	uint64_t id;
 	const char *name;
+	dev_t dev; /* of a model's file */
+	ino_t ino;
 	bool buffer;
 	uint64_t size_bytes;
 	uint64_t resident_bytes;

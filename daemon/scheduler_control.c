@@ -409,6 +409,28 @@ out:
 	return r;
 }
 
+bool scheduler_device_is_held(const struct scheduler *s)
+{
+	const struct control_hold *h;
+
+	list_for_each(h, &s->holds, node)
+		if (h->target->device && !h->job)
+			return true;
+	return false;
+}
+
+int scheduler_for_each_hold(const struct scheduler *s,
+			    int (*fn)(void *ctx, const char *target, uid_t uid), void *ctx)
+{
+	const struct control_hold *h;
+	int r = 0;
+
+	list_for_each(h, &s->holds, node)
+		if (!h->job && !r)
+			r = fn(ctx, h->target->text, h->uid);
+	return r;
+}
+
 /* ---- models -------------------------------------------------------------------------- */
 
 static bool may_see(const struct control *c, const struct object *object)

@@ -59,6 +59,12 @@ int scheduler_prefetch(struct scheduler *s, struct control *c, const char *model
 int scheduler_kill(struct scheduler *s, struct control *c, uint64_t session, int signal,
 		   pid_t *out_pid);
 
+/* Is the device held: drained, and kept empty until it is resumed? */
+bool scheduler_device_is_held(const struct scheduler *s);
+/* What is held by a drain --hold, as texts; as scheduler_for_each_session(). uid: of who has asked for it. */
+int scheduler_for_each_hold(const struct scheduler *s,
+			    int (*fn)(void *ctx, const char *target, uid_t uid), void *ctx);
+
 /* Jobs; NULL: there is none, or none that this peer may see. */
 const struct job *scheduler_job(struct scheduler *s, const struct control *c, uint64_t id);
 /* The next one after this number that the peer may see. */

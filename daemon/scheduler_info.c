@@ -272,6 +272,7 @@ int scheduler_for_each_object(struct scheduler *s,
 
 	list_for_each(object, &s->objects, node) {
 		struct scheduler_object_info info = {
+			.id = object->id,
 			.name = object->name,
 			.buffer = object->kind == POLICY_BUFFER,
 			.size_bytes = object->size_bytes,
@@ -285,6 +286,8 @@ int scheduler_for_each_object(struct scheduler *s,
 
 		if (object->dead)
 			continue;
+		if (object->file)
+			store_file_id(object->file, &info.dev, &info.ino);
 		memcpy(info.tier_bytes, object->tier_bytes, sizeof(info.tier_bytes));
 		list_for_each(use, &object->uses, in_object) {
 			if (info.n_uses++ == 0)
@@ -295,6 +298,25 @@ int scheduler_for_each_object(struct scheduler *s,
 			break;
 	}
 	return r;
+}
+
+bool scheduler_session_has(struct scheduler *s, uint64_t session, uint64_t object)
+{
+	const struct scheduler_session *ss = control_session(s, session);
+	const struct use *use;
+
+	if (ss)
+		list_for_each(use, &ss->uses, in_session)
+			if (use->object->id == object)
+				return true;
+	return false;
+}
+
+bool scheduler_session_is_of(struct scheduler *s, uint64_t session, uid_t uid)
+{
+	const struct scheduler_session *ss = control_session(s, session);
+
+	return ss && ss->uid == uid;
 }
 
 uint64_t scheduler_evict(struct scheduler *s, const char *name)

@@ -34,8 +34,8 @@ struct chunk_queue {
 
 /* The groups whose limits matter now, and what there is among these: scheduler_tenants.c. */
 struct tenants {
-	struct list_node groups; /* struct tenant_group.node */
-	bool stale;		 /* sessions or limits have changed since it was looked */
+	struct list_node groups;	/* struct tenant_group.node */
+	bool stale;			/* sessions or limits have changed since it was looked */
 	bool protects[ARBITER_N_TIERS]; /* a min or a low is set */
 	bool has_high[ARBITER_N_TIERS];
 	uint64_t protected_ns; /* when the policy was told what is protected */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/scheduler_control.h"
 #include "common/err.h"
 #include "common/proto.h"
 #include "daemon/gpu.h"
@@ -58,6 +59,7 @@ static int take_device(struct taking *t)
 	device->backend = gpu->kind == VRAM_DEVICE_CUDA ? "cuda" : "host";
 	device->pci = gpu->pci;
 	device->link_bytes_per_s = gpu->link_bytes_per_s;
+	device->held = scheduler_device_is_held(t->s);
 	scheduler_stats(t->s, &device->stats);
 	t->out->has_tier[ARBITER_VRAM] = true;
 	t->out->has_tier[ARBITER_HOST] = device->stats.host_budget_bytes > 0;

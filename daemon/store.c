@@ -218,6 +218,12 @@ struct store_file *store_file_unref(struct store_file *file)
 	return NULL;
 }
 
+void store_file_id(const struct store_file *file, dev_t *out_dev, ino_t *out_ino)
+{
+	*out_dev = file->dev;
+	*out_ino = file->ino;
+}
+
 uint64_t store_file_size(const struct store_file *file)
 {
 	return file->size;

@@ -75,6 +75,8 @@ int store_file_open(struct store *store, int fd, uint64_t size_bytes, pid_t pid,
 		    struct store_file **out);
 struct store_file *store_file_unref(struct store_file *file);
 uint64_t store_file_size(const struct store_file *file);
+/* Which file it is. */
+void store_file_id(const struct store_file *file, dev_t *out_dev, ino_t *out_ino);
 /* Cheap enough for every load. Return: 0, -ESTALE or -errno. */
 int store_file_check(const struct store_file *file);
 

@@ -12,6 +12,9 @@
 
 #include "common/cli.h"
 
+/* What was asked for is not done within --timeout. */
+#define EXIT_TIMEOUT 3
+
 struct options {
 	const char *socket;
 	bool json;
@@ -22,6 +25,11 @@ struct options {
 	bool watch;
 	const char *interval;
 	const char *format;
+	bool wait;
+	bool hold;
+	const char *timeout;
+	const char *to;
+	const char *signal;
 };
 
 struct command {
@@ -75,6 +83,25 @@ int run_version(const struct options *options, int argc, char *const argv[]);
 /* ---- control.c ---- */
 
 int run_evict(const struct options *options, int argc, char *const argv[]);
+int run_pause(const struct options *options, int argc, char *const argv[]);
+int run_resume(const struct options *options, int argc, char *const argv[]);
+int run_drain(const struct options *options, int argc, char *const argv[]);
+int run_kill(const struct options *options, int argc, char *const argv[]);
+int run_queue(const struct options *options, int argc, char *const argv[]);
 void complete_model(const struct options *options, int argc, char *const argv[]);
+/* The shell knows files better. */
+void complete_model_or_path(const struct options *options, int argc, char *const argv[]);
+void complete_session(const struct options *options, int argc, char *const argv[]);
+void complete_target(const struct options *options, int argc, char *const argv[]);
+
+/* ---- jobs.c ---- */
+
+/* Asks for something that becomes a job, and waits for it with --wait. The request is taken. Return: an exit status. */
+int run_job(const struct options *options, json_t *request);
+int run_jobs(const struct options *options, int argc, char *const argv[]);
+int run_pin(const struct options *options, int argc, char *const argv[]);
+int run_unpin(const struct options *options, int argc, char *const argv[]);
+int run_prefetch(const struct options *options, int argc, char *const argv[]);
+void complete_job(const struct options *options, int argc, char *const argv[]);
 
 #endif

@@ -24,6 +24,11 @@ enum {
 	OPT_WATCH,
 	OPT_INTERVAL,
 	OPT_FORMAT,
+	OPT_WAIT,
+	OPT_TIMEOUT,
+	OPT_TO,
+	OPT_HOLD,
+	OPT_SIGNAL,
 };
 
 static const struct cli_option option_table[] = {
@@ -33,6 +38,13 @@ static const struct cli_option option_table[] = {
 	{ OPT_WATCH, 0, "watch", NULL, "show it again and again", " pressure " },
 	{ OPT_INTERVAL, 0, "interval", "TIME", "how often, with --watch [2s]", " pressure " },
 	{ OPT_FORMAT, 0, "format", "FORMAT", "openmetrics [the usual] or prometheus", " metrics " },
+	{ OPT_WAIT, 0, "wait", NULL, "wait until it is done, and show how far it is",
+	  " drain pin prefetch jobs " },
+	{ OPT_TIMEOUT, 0, "timeout", "TIME", "wait, but no longer than this (exit status 3)",
+	  " drain pin prefetch jobs " },
+	{ OPT_TO, 0, "to", "host|disk", "how far out", " drain " },
+	{ OPT_HOLD, 0, "hold", NULL, "keep it out until 'vramctl resume'", " drain " },
+	{ OPT_SIGNAL, 0, "signal", "NAME", "the signal, by name or number [TERM]", " kill " },
 	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
 	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
 	CLI_OPTION_COMPLETE(OPT_COMPLETE),
@@ -175,6 +187,21 @@ static int options_parse(struct options *out, unsigned long *given, int argc, ch
 			break;
 		case OPT_FORMAT:
 			out->format = optarg;
+			break;
+		case OPT_WAIT:
+			out->wait = true;
+			break;
+		case OPT_TIMEOUT:
+			out->timeout = optarg;
+			break;
+		case OPT_TO:
+			out->to = optarg;
+			break;
+		case OPT_HOLD:
+			out->hold = true;
+			break;
+		case OPT_SIGNAL:
+			out->signal = optarg;
 			break;
 		case OPT_HELP:
 			out->help = true;

@@ -77,7 +77,10 @@ void show_status(const json_t *answer)
 		{ "RESIDENT", true }, { "USE", true },	    { "PEAK", true },
 	};
 	char in[SIZE_TEXT_MAX], out[SIZE_TEXT_MAX], evicted[SIZE_TEXT_MAX];
+	const json_t *held;
 	struct table table;
+	char text[400];
+	size_t i;
 
 	printf("vramd %s, pid %" PRIu64 ", %s; ledger: %s; sessions: %" PRIu64 "\n",
 	       text_of(answer, "version"), number_of(answer, "pid"),
@@ -93,6 +96,14 @@ void show_status(const json_t *answer)
 	device_rows(&table, answer);
 	table_print(&table, stdout);
 	table_deinit(&table);
+	json_array_foreach(json_object_get(answer, "held"), i, held) {
+		snprintf(text, sizeof(text), "%s was drained by %s, and is held",
+			 text_of(held, "target"), text_of(held, "user"));
+		printf("\n%s\n", table_clean(text));
+	}
+	if (json_array_size(json_object_get(answer, "queue")) || number_of(answer, "queue_others"))
+		putchar('\n');
+	show_queue(answer);
 }
 
 void show_devices(const json_t *answer)
@@ -201,9 +212,9 @@ void show_clients(const json_t *answer)
 void show_models(const json_t *answer)
 {
 	static const struct table_column columns[] = {
-		{ "NAME", false },    { "KIND", false },  { "SIZE", true },
-		{ "RESIDENT", true }, { "IN", true },	  { "CHUNK", true },
-		{ "CLIENTS", true },  { "LOADED", true }, { "EVICTED", true },
+		{ "NAME", false },   { "KIND", false }, { "SIZE", true },    { "RESIDENT", true },
+		{ "IN", true },	     { "CHUNK", true }, { "CLIENTS", true }, { "LOADED", true },
+		{ "EVICTED", true }, { "ID", true },	{ "PINNED", false },
 	};
 	const json_t *model;
 	struct table table;
@@ -220,6 +231,9 @@ void show_models(const json_t *answer)
 		cell_number(&table, model, "clients");
 		cell_size(&table, model, "loaded_bytes");
 		cell_size(&table, model, "evicted_bytes");
+		cell_number(&table, model, "id");
+		table_cell(&table, "%s",
+			   json_is_true(json_object_get(model, "pinned")) ? "yes" : "-");
 	}
 	table_print(&table, stdout);
 	table_deinit(&table);

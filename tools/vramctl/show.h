@@ -12,6 +12,8 @@ void show_models(const json_t *answer);
 void show_limits(const json_t *answer);
 void show_pressure(const json_t *answer);
 void show_evicted(const json_t *answer);
+/* control.c; nothing where nobody waits. */
+void show_queue(const json_t *answer);
 
 struct table;
 void cell_seconds(struct table *table, double seconds);
