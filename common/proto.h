@@ -63,6 +63,7 @@ enum vram_msg_type {
 	VRAM_MSG_ATTACH = 18,
 	VRAM_MSG_CHUNKS = 19,
 	VRAM_MSG_RECLAIMED = 20, /* no reply */
+	VRAM_MSG_TRIGGER = 21,
 	VRAM_MSG_ADMIT = 22,
 
 	/* events, daemon to client */
@@ -307,6 +308,22 @@ struct vram_msg_admit {
 struct vram_msg_admit_reply {
 	uint64_t reserved_bytes;
 	uint64_t waited_ns;
+};
+
+/* TRIGGER: be told when memory was waited for too long: as PSI's triggers. No descriptor; the reply has no body and one
+ * descriptor, a socket to poll for reading: a byte comes when within a window the time lost has reached the threshold, once a
+ * window at most. What is not read does not pile up. Closing it takes the trigger back. 16 a session. */
+enum vram_trigger_kind {
+	VRAM_TRIGGER_SESSION = 1, /* of this session */
+	VRAM_TRIGGER_USER = 2,	  /* of all of its user's */
+	VRAM_TRIGGER_DEVICE = 3,  /* of all */
+};
+#define VRAM_TRIGGER_FULL 1u /* `full`, not `some` */
+struct vram_msg_trigger {
+	uint32_t kind;	       /* enum vram_trigger_kind */
+	uint32_t flags;	       /* VRAM_TRIGGER_* */
+	uint64_t threshold_us; /* 1 .. window_us */
+	uint64_t window_us;    /* 500000 .. 10000000 */
 };
 
 /* REVOKE */

@@ -198,6 +198,10 @@ int scheduler_for_each_waiting(struct scheduler *s,
 			       int (*fn)(void *ctx, const struct scheduler_waiting_info *info),
 			       void *ctx);
 
+/* Who is told when a session that did not wait begins to; NULL: nobody. */
+typedef void scheduler_stall_fn(struct scheduler *s, const struct scheduler_session *ss,
+				uint64_t now_ns);
+void scheduler_set_stall_hook(struct scheduler *s, scheduler_stall_fn *fn);
 /* The limits of somebody have changed: look at what is over, take the new ones to the policy. */
 void scheduler_limits_changed(struct scheduler *s);
 /* Evicts what can be evicted of objects with this name (NULL: of all). Return: the bytes. */

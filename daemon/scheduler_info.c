@@ -97,6 +97,11 @@ uint64_t scheduler_started_ns(const struct scheduler *s, uint64_t *out_epoch_s)
 	return s->started_ns;
 }
 
+void scheduler_set_stall_hook(struct scheduler *s, scheduler_stall_fn *fn)
+{
+	s->stall_fn = fn;
+}
+
 /* ---- what is looked at only now and then ---- */
 
 /*

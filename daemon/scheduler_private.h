@@ -94,6 +94,7 @@ struct scheduler {
 	uint64_t faults;
 	uint64_t stall_ns; /* of sessions that have ended */
 	uint64_t started_ns, started_epoch_s;
+	scheduler_stall_fn *stall_fn;
 	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
 

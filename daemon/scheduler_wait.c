@@ -49,8 +49,11 @@ void stall_begin(struct scheduler *s, struct scheduler_session *ss, enum stall_k
 		if (trace_on(vram_stall_begin))
 			scheduler_trace_stall_begin(s, ss, NULL);
 	}
-	if (ss->n_stalls++ == 0)
+	if (ss->n_stalls++ == 0) {
 		ss->stall_since_ns = now_ns;
+		if (s->stall_fn)
+			s->stall_fn(s, ss, now_ns);
+	}
 	ss->running = true;
 	ss->faults++;
 	s->faults++;

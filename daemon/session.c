@@ -71,6 +71,7 @@ static void session_free(struct session *session)
 	loop_cancel(scheduler_loop(s), &session->again);
 	loop_cancel(scheduler_loop(s), &session->reaper);
 	session_abort_open(session);
+	session_triggers_free(session);
 	/* First the mappings: a client that lives on stops at closed chunks from now on. */
 	session->ss.gpu_client = gpu_client_free(scheduler_gpu(s), session->ss.gpu_client);
 	session_leave(session);
@@ -400,6 +401,9 @@ static bool find_rule(const struct vram_msg_hdr *hdr, struct rule *out)
 	case VRAM_MSG_STATS:
 		*out = (struct rule){ .reply = true };
 		break;
+	case VRAM_MSG_TRIGGER:
+		*out = EXACT(struct vram_msg_trigger, 0, true);
+		break;
 	case VRAM_MSG_ADMIT:
 		*out = EXACT(struct vram_msg_admit, 0, true);
 		break;
@@ -506,6 +510,9 @@ static void dispatch(struct session *session, const struct vram_msg_hdr *hdr, in
 		break;
 	case VRAM_MSG_STATS:
 		handle_stats(session, hdr);
+		break;
+	case VRAM_MSG_TRIGGER:
+		session_trigger(session, hdr, body);
 		break;
 	case VRAM_MSG_ADMIT:
 		session_admit(session, hdr, body);

@@ -101,6 +101,9 @@ void session_slot_message(struct session *session, const struct vram_msg_hdr *hd
 void session_prefetch(struct session *session, const struct vram_msg_prefetch *msg, size_t len);
 void session_order(struct session *session, const struct vram_msg_hdr *hdr,
 		   const struct vram_msg_order *msg, size_t len);
+void session_trigger(struct session *session, const struct vram_msg_hdr *hdr,
+		     const struct vram_msg_trigger *msg);
+void session_triggers_free(struct session *session);
 void session_admit(struct session *session, const struct vram_msg_hdr *hdr,
 		   const struct vram_msg_admit *msg);
 /* An op of the scheduler's. */

@@ -238,6 +238,7 @@ static int client_alloc(const char *path, const char *name, uint32_t hello_flags
 	client->admission.wake_fd = -1;
 	client->hello_flags = hello_flags;
 	list_init(&client->objects);
+	list_init(&client->pressures);
 	list_init(&client->events);
 	set_name(client, name);
 	client->tx = malloc(VRAM_MSG_MAX);

@@ -163,7 +163,8 @@ struct vram_client {
 	int *stale; /* uffds of daemons that are gone, with mappings still on them */
 	size_t n_stale;
 	struct list_node objects;
-	struct list_node events; /* to be delivered when the lock is let go */
+	struct list_node pressures; /* struct vram_pressure.node */
+	struct list_node events;    /* to be delivered when the lock is let go */
 	vram_event_fn *callback;
 	void *callback_arg;
 	struct vram_msg_hello_reply hello;
@@ -353,6 +354,11 @@ int admit_take(struct vram_client *client, const struct vram_msg_hdr *hdr, const
 void admit_wake(struct vram_client *client);
 /* Connected anew: what was admitted is asked for again. */
 void admit_renew(struct vram_client *client);
+
+/* ---- pressure.c: with the lock held ---- */
+
+/* Connected anew: what is watched is asked for again. */
+void pressure_renew(struct vram_client *client);
 
 /* ---- reconnect.c ---- */
 

@@ -397,6 +397,7 @@ int client_reconnect(struct vram_client *client)
 	}
 	client->told_lost = false;
 	admit_renew(client);
+	pressure_renew(client);
 	client->generation++;
 	client->daemon_pid = client->peer_pid;
 	client_add_event(client, &event);

@@ -199,6 +199,51 @@ struct vram_admission {
 VRAM_API int vram_admit(struct vram_client *client, const struct vram_admission *want,
 			int64_t timeout_ns, uint64_t *out_reserved_bytes);
 
+/* ---- pressure ---------------------------------------------------------------- */
+
+struct vram_pressure;
+
+/* Whose waiting is watched. */
+enum vram_pressure_of {
+	VRAM_PRESSURE_OF_CLIENT = 1, /* this client's */
+	VRAM_PRESSURE_OF_USER = 2,   /* that of all clients of this user, together */
+	VRAM_PRESSURE_OF_DEVICE = 3, /* everybody's */
+};
+
+/* Only time in which none of them that has work can go on (PSI's `full`), not time in which at least one waits (`some`). */
+#define VRAM_WATCH_FULL 1u
+
+/*
+ * Watches how much time is lost waiting for memory, as the kernel's PSI triggers do: it is reported when within a
+ * window of window_us the time lost has reached threshold_us, once a window at most. window_us is 500000 to 10000000
+ * (0.5 to 10 s), threshold_us 1 to window_us. A client may have 16 of these.
+ *
+ * *out_pressure is the caller's, to be freed with vram_pressure_free() before the client is closed. It survives a
+ * restart of the daemon: it is set up anew when the library reconnects, which without VRAM_CONNECT_WATCH it does
+ * inside other calls. While there is no daemon nothing is reported.
+ * Any thread. Return: 0, -EINVAL, -E2BIG, -ENOMEM, -ENOTCONN, -EPROTO, -ECHILD.
+ */
+VRAM_API int vram_pressure_watch(struct vram_client *client, enum vram_pressure_of of,
+				 unsigned int flags, uint64_t threshold_us, uint64_t window_us,
+				 struct vram_pressure **out_pressure);
+
+/*
+ * A descriptor that poll(2), select(2) and epoll(7) report as readable when there is something to take. It belongs to the
+ * pressure, stays the same across reconnects, and must not be read or closed.
+ */
+VRAM_API int vram_pressure_fd(const struct vram_pressure *pressure);
+
+/*
+ * Whether it was reported since the last call, which takes the report: the descriptor is silent again. Does not wait,
+ * but may reconnect. Any thread; of several that call it for one report one gets it.
+ * Return: 1, 0, -ENOTCONN while there is no daemon (call again now and then, or see VRAM_CONNECT_WATCH), -ECHILD, or what
+ * vram_pressure_watch() returned, from a new daemon.
+ */
+VRAM_API int vram_pressure_take(struct vram_pressure *pressure);
+
+/* Ends it. No other thread may use it any more. NULL is fine; so is a client that was forked. */
+VRAM_API void vram_pressure_free(struct vram_pressure *pressure);
+
 /*
  * A sentence about the last call of this thread that failed, "" if it left none. Valid until the thread
  * calls the library again.
