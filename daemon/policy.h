@@ -143,6 +143,8 @@ int policy_tenant_set(struct policy *p, uint32_t tenant, uint32_t weight, uint64
  */
 int policy_tenant_protect(struct policy *p, uint32_t tenant, uint64_t own_bytes, uint64_t min_bytes,
 			  uint64_t low_bytes);
+/* Whether something that protects the tenant has less than its min: it gives nothing itself while others can. */
+void policy_tenant_due(struct policy *p, uint32_t tenant, bool due);
 /* The group of a tenant; NULL: it stands for itself. Return: 0 or -ENOMEM. */
 int policy_tenant_join(struct policy *p, uint32_t tenant, struct policy_group *group);
 

@@ -65,6 +65,7 @@ struct policy_tenant {
 	struct policy_user **users;
 	uint32_t n_users, cap_users;
 	enum policy_level level;
+	bool due;	 /* it has less than its min */
 	bool configured; /* limits were set: outlives its users */
 	bool idle;	 /* none of its users is active */
 };

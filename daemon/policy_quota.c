@@ -423,6 +423,14 @@ int policy_tenant_info(struct policy *p, uint32_t tenant, struct policy_tenant_i
 	return 0;
 }
 
+void policy_tenant_due(struct policy *p, uint32_t tenant, bool due)
+{
+	struct policy_tenant *t = tenant_find(p, tenant);
+
+	if (t)
+		t->due = due;
+}
+
 int policy_tenant_join(struct policy *p, uint32_t tenant, struct policy_group *group)
 {
 	struct policy_tenant *t = tenant_get(p, tenant);

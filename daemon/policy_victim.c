@@ -516,10 +516,12 @@ int policy_victim(struct policy *p, uint64_t now_ns, struct policy_object *want_
 		best = own;
 	} else if (fair(p) && t) {
 		/*
-		 * Below its quota it takes from who is above, unless that one only
-		 * rests and will be back before its own chunk is needed.
+		 * Below its min it takes from anybody. Below its quota it takes from who is above, unless
+		 * that one only rests and will be back before its own chunk is needed.
 		 */
-		if (over && below && !(over->n_users && over->users[0]->idle))
+		if (t->due)
+			best = over ? over : root(p, LEVEL_NORMAL);
+		else if (over && below && !(over->n_users && over->users[0]->idle))
 			best = over;
 		else
 			best = farther(own, over);

@@ -182,6 +182,8 @@ bool tenants_allow(struct scheduler *s, const struct object *object, uint32_t ti
 		   const struct scheduler_session *who, const struct arbiter_group *group,
 		   enum take take);
 
+/* The session asks for room: tells the policy whether something that protects it is below its min. */
+void tenant_wants(struct scheduler *s, const struct scheduler_session *ss, uint64_t bytes);
 /* Whether the i-th of a session's groups protects what is in it, and which one that is. */
 bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,
 		     struct arbiter_group *out);

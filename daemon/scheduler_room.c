@@ -177,6 +177,8 @@ static int victim_for_all(struct scheduler *s, const struct want *want, uint32_t
 	if (find_rival(want->object, chunk, loop_now(), out) ||
 	    find_unused(s, &out->object, &out->chunk))
 		return 0;
+	if (want->who)
+		tenant_wants(s, want->who, gpu_chunk_len(want->object->mem, chunk));
 	r = policy_victim(s->policy, loop_now(), want->object->policy, chunk,
 			  use ? use->policy : NULL, is_demand, &victim);
 	if (r == 0) {

@@ -248,6 +248,7 @@ static void tell_policy(struct scheduler *s, struct scheduler_session *ss)
 			  own[ARBITER_MIN], own[ARBITER_LOW], max);
 	policy_tenant_join(s->policy, (uint32_t)ss->id,
 			   tenant->party ? tenant->party->policy : NULL);
+	policy_tenant_due(s->policy, (uint32_t)ss->id, false);
 }
 
 static void read_session(struct scheduler *s, struct scheduler_session *ss)
@@ -335,6 +336,16 @@ static int session_usage(const struct scheduler *s, const struct scheduler_sessi
 	return arbiter_usage(s->arbiter, &group, s->dev, tier, out);
 }
 
+static void tenant_protect(struct scheduler *s, const struct scheduler_session *ss)
+{
+	struct arbiter_usage usage;
+
+	if (session_usage(s, ss, ARBITER_VRAM, &usage) == 0)
+		policy_tenant_protect(s->policy, (uint32_t)ss->id,
+				      ss->tenant.own[ARBITER_VRAM].value[ARBITER_MIN], usage.emin,
+				      usage.elow);
+}
+
 void tenants_protect(struct scheduler *s, bool exactly)
 {
 	struct tenants *t = &s->tenants;
@@ -387,6 +398,33 @@ bool tenant_high(struct scheduler *s, struct scheduler_session *ss, uint32_t i, 
 		return false;
 	out->usage = usage.usage;
 	return true;
+}
+
+static bool is_due(const struct scheduler *s, const struct arbiter_group *group,
+		   const struct arbiter_limits *limits, uint64_t bytes)
+{
+	struct arbiter_usage usage;
+
+	return limits->value[ARBITER_MIN] &&
+	       arbiter_usage(s->arbiter, group, s->dev, ARBITER_VRAM, &usage) == 0 &&
+	       usage.usage + bytes <= limits->value[ARBITER_MIN];
+}
+
+void tenant_wants(struct scheduler *s, const struct scheduler_session *ss, uint64_t bytes)
+{
+	const struct arbiter_group self = { .kind = ARBITER_SESSION, .key = ss->id };
+	const struct tenant *tenant = &ss->tenant;
+	bool due;
+
+	if (!s->tenants.protects[ARBITER_VRAM])
+		return;
+	due = is_due(s, &self, &tenant->own[ARBITER_VRAM], bytes);
+	for (uint32_t i = 0; !due && i < tenant->n_groups; i++)
+		due = is_due(s, &tenant->groups[i]->group,
+			     &tenant->groups[i]->limits[ARBITER_VRAM], bytes);
+	policy_tenant_due(s->policy, (uint32_t)ss->id, due);
+	if (due)
+		tenant_protect(s, ss);
 }
 
 /* Who asks, and the group at whose limit it stands; either may be missing. */
