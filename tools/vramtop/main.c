@@ -52,7 +52,7 @@ static const struct cli_option option_table[] = {
 	{ OPT_BATCH, 'b', "batch", NULL, "print tables, for scripts", NULL },
 	{ OPT_JSON, 'j', "json", NULL, "with --batch: print one JSON object a line", NULL },
 	{ OPT_ITERATIONS, 'n', "iterations", "N", "with --batch: how many samples [no end]", NULL },
-	{ OPT_INTERVAL, 'd', "interval", "SECONDS", "between samples, from 0.1 [2]", NULL },
+	{ OPT_INTERVAL, 'd', "interval", "TIME", "between samples, from 100ms to 1h [2s]", NULL },
 	{ OPT_VIEW, 0, "view", "sessions|tenants|models|queue", "what is shown first [sessions]",
 	  NULL },
 	{ OPT_SORT, 's', "sort", "COLUMN", "sort by this one [vram]", NULL },
@@ -160,16 +160,34 @@ static int parse_filter(struct options *options)
 	return 0;
 }
 
+/* "2", "1.5s", "500ms", "1m". */
+static double parse_seconds(const char *text)
+{
+	static const struct {
+		const char *unit;
+		double seconds;
+	} units[] = { { "", 1 }, { "s", 1 }, { "ms", 1e-3 }, { "m", 60 }, { "h", 3600 } };
+	double number;
+	char *end;
+	size_t i;
+
+	/* No sign, no blank, no "inf". */
+	if (text[0] != '.' && (text[0] < '0' || text[0] > '9'))
+		return -1;
+	number = strtod(text, &end);
+	for (i = 0; end != text && i < sizeof(units) / sizeof(units[0]); i++)
+		if (!strcmp(end, units[i].unit))
+			return number * units[i].seconds;
+	return -1;
+}
+
 static int parse_interval(struct options *options)
 {
-	char *end;
-	double seconds = strtod(optarg, &end);
+	double seconds = parse_seconds(optarg);
 
 	/* Nought is for one sample at once. */
-	if (end == optarg || *end ||
-	    !(seconds == 0 || (seconds >= UI_INTERVAL_MIN && seconds <= UI_INTERVAL_MAX)))
-		return cli_usage(&cli, "--interval: '%s' is not from %.1f to %.0f seconds", optarg,
-				 UI_INTERVAL_MIN, UI_INTERVAL_MAX);
+	if (!(seconds == 0 || (seconds >= UI_INTERVAL_MIN && seconds <= UI_INTERVAL_MAX)))
+		return cli_usage(&cli, "--interval: '%s' is not a time from 100ms to 1h", optarg);
 	options->interval_s = seconds;
 	return 0;
 }
