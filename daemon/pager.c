@@ -35,6 +35,7 @@ struct transfer {
 	uint64_t who;  /* evictions: for which session */
 	uint32_t from; /* tiers, for who traces it */
 	uint32_t to;
+	uint64_t session; /* for whom, likewise */
 	bool from_swap;
 	struct store_io io;
 	struct gpu_copy copy;
@@ -119,7 +120,7 @@ static void transfer_end(struct transfer *t)
 	list_add(&t->node, &t->pager->free);
 }
 
-static void tell(const struct transfer *t, bool ended, int res)
+static uint64_t tell(const struct transfer *t, bool ended, int res)
 {
 	const struct pager_params *params = &t->pager->params;
 	const struct pager_move move = {
@@ -128,20 +129,23 @@ static void tell(const struct transfer *t, bool ended, int res)
 		.from = t->from,
 		.to = t->to,
 		.ended = ended,
+		.session = t->session,
 		.res = res,
 		.ns = ended ? loop_now() - t->start_ns : 0,
 	};
 
-	if (params->events->moves)
-		params->events->moves(params->owner, &move);
+	if (!params->events->moves)
+		return PAGER_NOT_TOLD;
+	return params->events->moves(params->owner, &move);
 }
 
 static void tell_begin(struct transfer *t, uint32_t from, uint32_t to)
 {
 	t->from = from;
 	t->to = to;
+	t->session = PAGER_NOT_TOLD;
 	if (trace_on(vram_io_begin))
-		tell(t, false, 0);
+		t->session = tell(t, false, 0);
 }
 
 static void tell_end(const struct transfer *t, int res)

@@ -21,6 +21,8 @@
 
 struct pager;
 
+#define PAGER_NOT_TOLD UINT64_MAX
+
 /* A transfer, for who traces it. */
 struct pager_move {
 	const struct object *object;
@@ -28,7 +30,8 @@ struct pager_move {
 	uint32_t from; /* enum arbiter_tier or TRACE_TIER_* */
 	uint32_t to;
 	bool ended;
-	int res;     /* ended: 0 or -errno */
+	uint64_t session; /* ended: what `moves` returned at the begin; PAGER_NOT_TOLD: it was not called */
+	int res;	  /* ended: 0 or -errno */
 	uint64_t ns; /* ended: how long it took */
 };
 
@@ -43,8 +46,8 @@ struct pager_events {
 	void (*settled)(void *owner, struct object *object, uint32_t chunk);
 	/* Something became free: a transfer or a host slot. */
 	void (*ready)(void *owner);
-	/* A transfer begins or has ended; only while somebody traces that. NULL: not of interest. */
-	void (*moves)(void *owner, const struct pager_move *move);
+	/* A transfer begins or has ended; only while somebody traces that. NULL: not of interest. Return: for whom it is. */
+	uint64_t (*moves)(void *owner, const struct pager_move *move);
 };
 
 struct pager_params {

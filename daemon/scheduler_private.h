@@ -340,7 +340,7 @@ void pager_evicted(void *owner, struct object *object, uint32_t chunk, int res, 
 void pager_settled(void *owner, struct object *object, uint32_t chunk);
 void pager_ready(void *owner);
 /* scheduler_trace.c */
-void pager_moves(void *owner, const struct pager_move *move);
+uint64_t pager_moves(void *owner, const struct pager_move *move);
 void scheduler_tick(struct loop_op *op, int res);
 void scheduler_retry(struct loop_op *op, int res);
 

@@ -116,10 +116,13 @@ void scheduler_trace_gone(const struct scheduler *s, const struct object *object
 	});
 }
 
-void pager_moves(void *owner, const struct pager_move *move)
+uint64_t pager_moves(void *owner, const struct pager_move *move)
 {
 	const struct scheduler *s = owner;
-	const struct scheduler_session *ss = whose(move->object, move->chunk);
+	/* Who waited for it at the begin may not wait any more at the end. */
+	const struct scheduler_session *ss = move->ended && move->session != PAGER_NOT_TOLD ?
+						     find(s, move->session) :
+						     whose(move->object, move->chunk);
 	const struct trace_io e = {
 		.session = ss ? ss->id : 0,
 		.bytes = gpu_chunk_len(move->object->mem, move->chunk),
@@ -138,6 +141,7 @@ void pager_moves(void *owner, const struct pager_move *move)
 		trace_io_end(&e);
 	else
 		trace_io_begin(&e);
+	return e.session;
 }
 
 /* ---- names ----------------------------------------------------------------------- */
