@@ -9,7 +9,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CGROUP_ROOT "/sys/fs/cgroup"
+/* Where the hierarchy of version 2 is mounted; some systems have others beside it. Return: buf, or NULL. */
+static const char *cgroup_root(char *buf, size_t size)
+{
+	char line[1024], type[32], at[256];
+	const char *rest;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		rest = strstr(line, " - ");
+		found = rest && sscanf(line, "%*d %*d %*s %*s %255s", at) == 1 &&
+			sscanf(rest, " - %31s", type) == 1 && !strcmp(type, "cgroup2");
+	}
+	if (f)
+		fclose(f);
+	if (!found)
+		return NULL;
+	snprintf(buf, size, "%s", at);
+	return buf;
+}
 
 int filter_set_cgroup(struct filter *filter, const char *path)
 {
@@ -17,12 +36,15 @@ int filter_set_cgroup(struct filter *filter, const char *path)
 		struct file_handle handle;
 		char bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 	} u = { .handle.handle_bytes = sizeof(uint64_t) };
-	size_t root = strlen(CGROUP_ROOT), len;
-	char full[FILTER_CGROUP_MAX + 32];
+	char root[256], full[FILTER_CGROUP_MAX + sizeof(root)];
+	size_t root_len, len;
 	int mount;
 
-	if (!strncmp(path, CGROUP_ROOT, root) && (path[root] == '/' || !path[root]))
-		path += root;
+	if (!cgroup_root(root, sizeof(root)))
+		return -EOPNOTSUPP;
+	root_len = strlen(root);
+	if (!strncmp(path, root, root_len) && (path[root_len] == '/' || !path[root_len]))
+		path += root_len;
 	len = (size_t)snprintf(filter->cgroup, sizeof(filter->cgroup), "%s%s",
 			       *path == '/' ? "" : "/", path);
 	if (len >= sizeof(filter->cgroup))
@@ -31,7 +53,7 @@ int filter_set_cgroup(struct filter *filter, const char *path)
 		filter->cgroup[--len] = '\0';
 	if (len <= 1 || strstr(filter->cgroup, "//") || strstr(filter->cgroup, "/../"))
 		return -EINVAL;
-	snprintf(full, sizeof(full), "%s%s", CGROUP_ROOT, filter->cgroup);
+	snprintf(full, sizeof(full), "%s%s", root, filter->cgroup);
 	/* Of a control group the handle is its number. */
 	if (name_to_handle_at(AT_FDCWD, full, &u.handle, &mount, 0) < 0)
 		return -errno;
