@@ -8,6 +8,7 @@
 // links: libclient/cuda_map.c libclient/cuda_release.c libclient/gguf.c libclient/layer.c libclient/layout.c
 // links: libclient/layout_names.c libclient/layout_open.c libclient/model.c libclient/object.c libclient/plan.c
 // links: libclient/reader.c libclient/reconnect.c libclient/request.c libclient/safetensors.c libclient/table.c
+// links: libclient/admit.c libclient/pressure.c
 // links: libclient/table_kmod.c libclient/tensors.c libclient/uffd.c libclient/watch.c
 // links: common/cuda_driver.c common/err.c common/fd.c common/size.c common/socket.c
 // libs: -ljansson
