@@ -48,12 +48,12 @@ def vramctl(*args, path=None, wrapper=(), env=None, stdout=subprocess.PIPE):
 class Model:
     """A client with one model of four layers, all of them resident."""
 
-    def __init__(self, path, name):
+    def __init__(self, path, name, program=b"engine"):
         self.client = vram_wire.Client(path)
         self.file = os.path.join(TMP, "model")
         with open(self.file, "wb") as f:
             f.write(os.urandom(LAYER * LAYERS))
-        self.client.send(vram_wire.HELLO, struct.pack("=IIQ64s", 1, 0, 0, b"engine"))
+        self.client.send(vram_wire.HELLO, struct.pack("=IIQ64s", 1, 0, 0, program))
         _, _, error, body, fds = self.client.receive()
         assert error == 0
         self.session, n_slots = struct.unpack_from("=16xQ8xI", body)
