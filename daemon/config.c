@@ -23,6 +23,7 @@
 #include "common/proto.h"
 #include "common/size.h"
 #include "common/socket.h"
+#include "daemon/config_address.h"
 #include "daemon/config_value.h"
 
 #define KIB (1ull << 10)
@@ -69,6 +70,12 @@ static const struct config_choice share_choices[] = {
 	{ NULL, 0 },
 };
 
+static const struct config_choice detail_choices[] = {
+	{ "users", 0 },
+	{ "all", 1 },
+	{ NULL, 0 },
+};
+
 #define FIELD(member) offsetof(struct config, member)
 
 static const struct config_option options[] = {
@@ -77,6 +84,12 @@ static const struct config_option options[] = {
 	  .help = "where to listen, unless systemd passes the socket" },
 	{ "daemon", "log_level", CONFIG_CHOICE, FIELD(daemon.log_level), "info",
 	  .choices = level_choices, .help = "how much is logged; SIGHUP reads it again" },
+	{ "daemon", "metrics_listen", CONFIG_TEXT, FIELD(daemon.metrics_listen), "none",
+	  .check = config_address_check,
+	  .help = "serve metrics over HTTP at 127.0.0.1:PORT or [::1]:PORT" },
+	{ "daemon", "metrics_detail", CONFIG_CHOICE, FIELD(daemon.metrics_detail), "users",
+	  .choices = detail_choices,
+	  .help = "what they say to everybody on the machine: users, or all" },
 
 	{ "arbiter", "use", CONFIG_CHOICE, FIELD(arbiter.use), "auto", .choices = arbiter_choices,
 	  .help = "who keeps the ledger: the kernel module, vramd itself, or what there is" },

@@ -35,8 +35,10 @@ struct config {
 	uint64_t ram_bytes; /* what percentages are percentages of */
 
 	struct {
-		char *socket;  /* where to listen; never NULL after config_load() */
-		int log_level; /* enum log_level */
+		char *socket;	      /* where to listen; never NULL after config_load() */
+		int log_level;	      /* enum log_level */
+		char *metrics_listen; /* HOST:PORT, "none" or "" */
+		int metrics_detail;   /* 0: of users; 1: of everything */
 	} daemon;
 	struct {
 		int use;	/* CONFIG_AUTO or enum config_arbiter */

@@ -164,11 +164,15 @@ static int text_parse(const struct config_option *option, const char *text, char
 		      char *what, size_t what_size)
 {
 	char *copy;
+	int r;
 
 	if (option->max > 0 && strlen(text) > option->max) {
 		snprintf(what, what_size, "at most %" PRIu64 " bytes", option->max);
 		return err_origin(-ERANGE);
 	}
+	r = option->check ? option->check(text, what, what_size) : 0;
+	if (r < 0)
+		return err_trace(r);
 	copy = strdup(text);
 	if (!copy) {
 		snprintf(what, what_size, "out of memory");

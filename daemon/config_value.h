@@ -14,7 +14,7 @@
 #define CONFIG_VALUE_MAX 4096
 
 enum config_type {
-	CONFIG_TEXT, /* at most `max` bytes, if that is not 0 */
+	CONFIG_TEXT, /* at most `max` bytes, if that is not 0; and what `check` takes */
 	CONFIG_CHOICE,
 	CONFIG_COUNT,
 	CONFIG_SIZE,
@@ -39,6 +39,7 @@ struct config_option {
 	uint64_t min, max; /* of numbers; auto and none lie outside */
 	bool power_of_two;
 	const struct config_choice *choices;
+	int (*check)(const char *text, char *what, size_t what_size); /* 0 or -errno and why */
 	const char *show; /* what --help says instead of the default */
 	const char *help;
 };

@@ -20,6 +20,7 @@
 #include "daemon/listener.h"
 #include "daemon/log_refusal.h"
 #include "daemon/loop.h"
+#include "daemon/metrics_listen.h"
 #include "daemon/privileges.h"
 #include "daemon/scheduler.h"
 #include "daemon/session.h"
@@ -38,6 +39,7 @@ struct vramd {
 	struct loop *loop;
 	struct scheduler *scheduler;
 	struct listener *listener;
+	struct metrics_listen *metrics; /* NULL: not to be served */
 	struct loop_op signal_op;
 	struct loop_op watchdog_op;
 	struct loop_op stop_op;
@@ -234,6 +236,8 @@ static int setup(struct vramd *d)
 	session_set_admin(admin_handle);
 	r = listener_new(&d->listener, d->loop, config->daemon.socket, config->user,
 			 client_connected, d);
+	if (r == 0)
+		r = metrics_listen_new(&d->metrics, d->scheduler);
 	if (r < 0)
 		return err_trace(r);
 	return err_trace(privileges_drop(config->user));
@@ -293,6 +297,7 @@ struct vramd *daemon_free(struct vramd *d)
 	if (!d)
 		return NULL;
 	d->listener = listener_free(d->listener);
+	d->metrics = metrics_listen_free(d->metrics);
 	sessions_stop("vramd has failed");
 	d->scheduler = scheduler_free(d->scheduler);
 	if (d->loop) {

@@ -6,8 +6,8 @@
  * readers that know no other. docs/metrics.md lists the families; a test compares.
  *
  * Labels are bounded, or a user who makes names could fill the reader's disk: what is beyond METRICS_MAX_*
- * counts in the sums, and in a metric that says how many were left out. Sessions and
- * tenants that are older, and models that are larger, come first. Values of labels come from clients: control characters and what
+ * counts in the sums, and in a metric that says how many were left out. Users come
+ * before cgroups and programs, older sessions before younger ones, larger models before smaller ones. Values of labels come from clients: control characters and what
  * is not UTF-8 become question marks, quotes and backslashes are escaped.
  *
  * Without `details` nothing is said but the device and its users: no program, no name of a model, no cgroup.

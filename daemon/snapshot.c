@@ -184,6 +184,17 @@ static int take_group(void *data, const struct arbiter_group_info *info)
 	return t->failed;
 }
 
+/* Users first, by uid; what others are called is a number, too, which grows. */
+static int compare_tenants(const void *a, const void *b)
+{
+	const struct arbiter_group *x = &((const struct snapshot_tenant *)a)->group;
+	const struct arbiter_group *y = &((const struct snapshot_tenant *)b)->group;
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return x->key < y->key ? -1 : x->key > y->key;
+}
+
 /* Fills in what the groups are, and drops those that the viewer may not see. */
 static void take_tenants(struct taking *t)
 {
@@ -202,6 +213,8 @@ static void take_tenants(struct taking *t)
 			free(tenant->subject);
 	}
 	out->n_tenants = n;
+	if (n > 1)
+		qsort(out->tenants, n, sizeof(*out->tenants), compare_tenants);
 }
 
 /* ---- models ---- */

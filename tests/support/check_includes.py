@@ -55,6 +55,7 @@ SOLE = [
     (r"bpf/.*", r"tools/vramtrace/(attach\.c|bpf/\w+\.bpf\.c)"),
     (r"sys/sdt\.h", r"daemon/trace\.c"),
     (r"ini\.h", r"daemon/config\w*\.c"),
+    (r"microhttpd\.h", r"daemon/metrics_listen\.c"),
     (r"cap-ng\.h", r"daemon/privileges\.c"),
     (r"kmod/uapi/.*", r"kmod/.*|daemon/arbiter_kmod(_\w+)?\.[ch]|libclient/(client|table_kmod)\.c|tools/vramtrace/.*"),
 ]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// links: daemon/config.c daemon/config_line.c daemon/config_value.c common/cli.c common/err.c common/size.c common/socket.c
+// links: daemon/config.c daemon/config_line.c daemon/config_value.c daemon/config_address.c common/cli.c common/err.c common/size.c common/socket.c
 // libs: -linih
 /* The configuration: defaults, file, command line, and every way to get one wrong. */
 #define _GNU_SOURCE 1
@@ -200,6 +200,27 @@ static const struct {
 	{ "nope", "budget", "1G", -ENOENT, "there is no section [nope]" },
 	{ "device", "nope", "1G", -ENOENT, "section [device] has no key 'nope'" },
 	{ "device", "inflight", "1G", -ENOENT, "section [device] has no key 'inflight'" },
+	{ "daemon", "metrics_listen", "9838", -EINVAL,
+	  "is not 127.0.0.1:PORT, [::1]:PORT or none" },
+	{ "daemon", "metrics_listen", "localhost:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "127.0.0.1", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "127.0.0.1:", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "127.0.0.1:0", -EINVAL, "PORT is 1 to 65535" },
+	{ "daemon", "metrics_listen", "127.0.0.1:65536", -EINVAL, "PORT is 1 to 65535" },
+	{ "daemon", "metrics_listen", "127.0.0.1:99999999999", -EINVAL, "PORT is 1 to 65535" },
+	{ "daemon", "metrics_listen", "127.0.0.1:80x", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "127.1:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "::1:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "[::1]", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "[::1:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "[127.0.0.1]:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "[::1%lo]:9838", -EINVAL, "is not 127.0.0.1:PORT" },
+	{ "daemon", "metrics_listen", "0.0.0.0:9838", -EINVAL, "reached from other machines" },
+	{ "daemon", "metrics_listen", "192.168.1.2:9838", -EINVAL, "reached from other machines" },
+	{ "daemon", "metrics_listen", "[::]:9838", -EINVAL, "reached from other machines" },
+	{ "daemon", "metrics_listen", "[fe80::1]:9838", -EINVAL, "reached from other machines" },
+	{ "daemon", "metrics_listen", "[::ffff:127.0.0.1]:9838", -EINVAL, "from other machines" },
+	{ "daemon", "metrics_detail", "some", -EINVAL, "is not one of users, all" },
 	{ "device", "budget", "", -EINVAL, "is not a size" },
 	{ "device", "budget", "12X", -EINVAL, "'12X' is not a size" },
 	{ "device", "budget", "-1G", -EINVAL, "is not a size" },
