@@ -24,47 +24,6 @@
 #define CHUNKS_MOVING 6
 #define CHUNKS_AHEAD  4
 
-struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i)
-{
-	return &queue->refs[(queue->first + i) & (queue->size - 1)];
-}
-
-int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref)
-{
-	if (queue->n == queue->size) {
-		uint32_t size = queue->size ? queue->size * 2 : 64;
-		struct chunk_ref *refs = calloc(size, sizeof(*refs));
-
-		if (!refs)
-			return -ENOMEM;
-		for (uint32_t i = 0; i < queue->n; i++)
-			refs[i] = *queue_at(queue, i);
-		free(queue->refs);
-		queue->refs = refs;
-		queue->size = size;
-		queue->first = 0;
-	}
-	queue->n++;
-	*queue_at(queue, queue->n - 1) = *ref;
-	return 0;
-}
-
-void queue_pop(struct chunk_queue *queue)
-{
-	queue->first = (queue->first + 1) & (queue->size - 1);
-	queue->n--;
-}
-
-void queue_forget(struct chunk_queue *queue, const struct object *object)
-{
-	uint32_t n = queue->n, kept = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		if (queue_at(queue, i)->object != object)
-			*queue_at(queue, kept++) = *queue_at(queue, i);
-	queue->n = kept;
-}
-
 static void device_ready(void *owner)
 {
 	scheduler_pump(owner);
@@ -256,6 +215,8 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 	list_init(&s->waiting);
 	list_init(&s->parked);
 	list_init(&s->active);
+	list_init(&s->lanes);
+	lane_init(&s->lane, NULL);
 	tenants_init(s);
 	control_start(s);
 	r = arbiter_new(config, loop_now(), &s->arbiter);
@@ -325,7 +286,7 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	gpu_free(s->gpu);
 	store_free(s->store);
 	arbiter_free(s->arbiter);
-	free(s->demands.refs);
+	lane_deinit(s, &s->lane);
 	free(s->pinned.refs);
 	free(s);
 	return NULL;
@@ -429,6 +390,7 @@ static void read_comm(pid_t pid, char *buf, size_t size)
 static void session_enter(struct scheduler *s, struct scheduler_session *ss)
 {
 	list_init(&ss->uses);
+	lane_init(&ss->lane, ss);
 	list_add_tail(&ss->node, &s->sessions);
 	s->n_sessions++;
 	tenants_changed(s);
@@ -478,6 +440,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 	list_for_each_safe(use, tmp, &ss->uses, in_session)
 		scheduler_use_detach(s, use);
 	control_leave(s, ss);
+	lane_deinit(s, &ss->lane);
 	s->stall_ns += ss->stall_ns;
 	arbiter_session_close(s->arbiter, ss->id, loop_now());
 	policy_tenant_forget(s->policy, (uint32_t)ss->id);
@@ -597,7 +560,7 @@ int scheduler_buffer_new(struct scheduler *s, struct scheduler_session *ss, uint
 void object_free_now(struct scheduler *s, struct object *object)
 {
 	control_forget(s, object);
-	queue_forget(&s->demands, object);
+	lanes_forget(s, object);
 	queue_forget(&s->pinned, object);
 	pager_forget(s->pager, object);
 	if (object->resident_bytes)

@@ -7,7 +7,7 @@
  * the sessions' residency tables.
  *
  * Three kinds of work, in this order of importance:
- *   demands    a thread stands at a closed chunk, or a client waits for a layer. First come, first served.
+ *   demands    a thread stands at a closed chunk, or a client waits for a layer. Sessions in turn, by weight.
  *   prefetch   chunks that the policy expects to be needed next, users in turn.
  *   eviction   only to make room for one of the above (and on an administrator's word).
  * Before a chunk is loaded its bytes are charged; a charge that is refused names the group that must
@@ -74,6 +74,32 @@ struct tenant {
 	uint64_t throttled_ns; /* when it was last held back because something is above its high */
 };
 
+/* A growing ring of chunks: first in, first out. */
+struct chunk_ref;
+struct chunk_queue {
+	struct chunk_ref *refs;
+	uint32_t size; /* a power of two, or 0 */
+	uint32_t first;
+	uint32_t n;
+};
+
+/* What was loaded, by weight: scheduler_queue.c. */
+struct lane_clock {
+	uint64_t at;  /* bytes by weight */
+	uint64_t now; /* of a party: where the clock stood that was served last in it */
+	uint64_t charged_ns; /* when something was loaded last */
+	uint32_t weight;
+};
+
+/* The chunks that a session waits for. */
+struct lane {
+	struct list_node node; /* scheduler.lanes, while there are any */
+	struct scheduler_session *session; /* NULL: asked for by nobody */
+	struct chunk_queue demands;
+	struct lane_clock clock;
+	uint32_t left; /* of demands, to be looked at in this turn */
+};
+
 /* The part of a session that the scheduler works with; embedded first in struct session. */
 struct scheduler_session {
 	struct list_node node; /* scheduler.sessions */
@@ -84,6 +110,7 @@ struct scheduler_session {
 	pid_t pid;
 	uid_t uid;
 	int pidfd; /* or -1 */
+	struct lane lane;
 	struct tenant tenant;
 	struct list_node uses;
 	struct admission_entry admit;

@@ -21,7 +21,7 @@ void scheduler_stats(struct scheduler *s, struct scheduler_stats *out)
 	out->evicted_bytes = s->evicted_bytes;
 	out->faults = s->faults;
 	out->inflight_bytes = pager->inflight_bytes;
-	out->n_demands = s->demands.n;
+	out->n_demands = s->n_demands;
 	out->huge = s->gpu->huge;
 	out->budget_bytes = s->gpu->budget_bytes;
 	out->peak_bytes = s->peak_bytes;

@@ -24,14 +24,6 @@ struct chunk_ref {
 	uint64_t asked_ns; /* pinned: since when it is wanted back from who has all or nothing; or 0 */
 };
 
-/* A growing ring: first in, first out. */
-struct chunk_queue {
-	struct chunk_ref *refs;
-	uint32_t size; /* a power of two, or 0 */
-	uint32_t first;
-	uint32_t n;
-};
-
 /* The groups whose limits matter now, and what there is among these: scheduler_tenants.c. */
 struct tenants {
 	struct list_node groups;	/* struct tenant_group.node */
@@ -59,7 +51,13 @@ struct scheduler {
 	struct list_node objects; /* struct object.node */
 
 	struct tenants tenants;
-	struct chunk_queue demands;
+	struct list_node lanes;	   /* struct lane.node: where demands are */
+	struct lane lane;	   /* demands of nobody */
+	struct lane_clock nobody;  /* the party of these; its now is that of all parties */
+	uint32_t n_demands;
+	const struct scheduler_session *charged; /* for whom the last load was */
+	uint64_t charged_ns;
+	uint64_t contended_ns; /* when two were loaded for in turns last */
 	struct chunk_queue pinned; /* to be looked at again; since_ns: when it was first found so */
 	struct list_node waiting;  /* struct layer.node, the longest waiting first */
 	struct list_node parked;   /* waiting layers that gave their chunks up for an older one */
@@ -98,16 +96,53 @@ struct scheduler {
 	uint64_t look_from; /* the session that scheduler_look() had no time for */
 };
 
+/* ---- scheduler_queue.c ---- */
+
 struct chunk_ref *queue_at(struct chunk_queue *queue, uint32_t i);
 int queue_push(struct chunk_queue *queue, const struct chunk_ref *ref);
 void queue_pop(struct chunk_queue *queue);
+void queue_forget(struct chunk_queue *queue, const struct object *object);
+
+void lane_init(struct lane *lane, struct scheduler_session *session);
+/* What others wait for as well goes to their lanes. */
+void lane_deinit(struct scheduler *s, struct lane *lane);
+int lane_push(struct scheduler *s, struct lane *lane, const struct chunk_ref *ref);
+void lane_pop(struct scheduler *s, struct lane *lane);
+/* The first becomes the last. */
+void lane_rotate(struct lane *lane);
+/* It begins to ask: what it did not ask for before is not owed to it. */
+void lane_wake(struct scheduler *s, struct lane *lane);
+/* So much is being loaded for it. */
+void lane_charge(struct scheduler *s, struct lane *lane, uint64_t bytes);
+/* May one more load begin now? */
+bool loads_have_room(struct scheduler *s, const struct object *object);
+void lanes_forget(struct scheduler *s, const struct object *object);
+/* A turn: every demand that there is now, once. */
+void lanes_begin(struct scheduler *s);
+/* The lane that is next in this turn; NULL: it is over. */
+struct lane *lanes_next(struct scheduler *s);
+/* What would be loaded next, or NULL. */
+const struct chunk_ref *lanes_first(struct scheduler *s);
+/* Since when somebody waits; now_ns if nobody does. */
+uint64_t lanes_oldest_ns(struct scheduler *s, uint64_t now_ns);
+/* For whom to read ahead next; there is somebody. */
+struct use *active_next(struct scheduler *s);
+/* Does somebody of this use wait for the chunk? */
+bool use_waits(const struct use *use, uint32_t chunk);
+/* Some use that waits for the chunk, of this session if it does; else any use, or NULL. */
+struct use *wanting_use(struct object *object, uint32_t chunk,
+			const struct scheduler_session *first);
+/* The session waits for the chunk: queue its load if it is absent. */
+void demand_for(struct scheduler *s, struct scheduler_session *ss, struct object *object,
+		uint32_t chunk, uint64_t now_ns);
+/* Somebody does. */
+void demand(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns);
 
 /* ---- scheduler.c ---- */
 
 /* Frees an object without uses, now or when nothing of it moves any more. */
 void scheduler_object_drop(struct scheduler *s, struct object *object);
 void object_free_now(struct scheduler *s, struct object *object);
-void queue_forget(struct chunk_queue *queue, const struct object *object);
 
 /* ---- scheduler_info.c ---- */
 
@@ -129,8 +164,6 @@ void stall_end(struct scheduler *s, struct scheduler_session *ss, enum stall_kin
 void session_active(struct scheduler *s, struct scheduler_session *ss, uint64_t now_ns);
 /* There may be something to load ahead for this use. */
 void make_active(struct scheduler *s, struct use *use);
-/* Somebody waits for the chunk: queue its load if it is absent. */
-void demand(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns);
 /* Does anybody wait for the chunk still? */
 bool is_wanted(const struct object *object, uint32_t chunk);
 /* A layer whose chunks are all there becomes resident, with a mark if its use shall be told. */
@@ -184,6 +217,8 @@ bool tenants_allow(struct scheduler *s, const struct object *object, uint32_t ti
 
 /* The session asks for room: tells the policy whether something that protects it is below its min. */
 void tenant_wants(struct scheduler *s, const struct scheduler_session *ss, uint64_t bytes);
+/* The clock of the party that the session belongs to; NULL: not known yet. */
+struct lane_clock *tenant_clock(const struct tenant *tenant);
 /* Whether the i-th of a session's groups protects what is in it, and which one that is. */
 bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,
 		     struct arbiter_group *out);

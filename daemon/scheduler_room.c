@@ -345,12 +345,13 @@ static void revoke_pins(struct scheduler *s, struct chunk_ref *ref, uint64_t now
 /* Chunks that were pinned: those that are free now may be evicted again. */
 void recheck_pinned(struct scheduler *s, uint64_t now_ns)
 {
+	const struct chunk_ref *next = lanes_first(s);
 	const struct chunk *want = NULL;
 	uint32_t n = s->pinned.n;
 
 	/* Does the first that waits want something back from swap? */
-	if (s->demands.n)
-		want = &queue_at(&s->demands, 0)->object->chunks[queue_at(&s->demands, 0)->chunk];
+	if (next)
+		want = &next->object->chunks[next->chunk];
 	while (n-- > 0) {
 		struct chunk_ref ref = *queue_at(&s->pinned, 0);
 		struct chunk *c = &ref.object->chunks[ref.chunk];

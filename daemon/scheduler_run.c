@@ -23,20 +23,8 @@
 #define FAULT_RETRY_NS 50000000ull
 /* Chunks asked of the policy at a time. */
 #define PREFETCH_BATCH 8
-
-/* Some use of the object, for the policy's view of who wants it. */
-static struct use *wanting_use(struct object *object, uint32_t chunk)
-{
-	struct use *use, *any = NULL;
-
-	list_for_each(use, &object->uses, in_object) {
-		if (use_is_waiting(use, chunk))
-			return use;
-		if (!any)
-			any = use;
-	}
-	return any;
-}
+/* When so many sessions found the device full the others would, too. */
+#define FULL_MAX 8
 
 int start_load(struct scheduler *s, struct object *object, uint32_t chunk)
 {
@@ -69,13 +57,10 @@ void retry_soon(struct scheduler *s)
 	arm_retry(s, RETRY_NS);
 }
 
-/* To the end of the queue, to be looked at again in a moment. */
-static void put_off(struct scheduler *s, uint64_t in_ns)
+/* To the end of its lane, to be looked at again in a moment. */
+static void put_off(struct scheduler *s, struct lane *lane, uint64_t in_ns)
 {
-	struct chunk_ref ref = *queue_at(&s->demands, 0);
-
-	queue_pop(&s->demands);
-	queue_push(&s->demands, &ref);
+	lane_rotate(lane);
 	arm_retry(s, in_ns);
 }
 
@@ -85,12 +70,7 @@ static struct use *only_waiting_use(const struct object *object, uint32_t chunk)
 	struct use *use, *only = NULL;
 
 	list_for_each(use, &object->uses, in_object) {
-		bool waits = use_is_waiting(use, chunk);
-
-		for (uint32_t i = use->n_layers ? use->chunk_first[chunk] : 0;
-		     use->n_layers && !waits && i < use->chunk_first[chunk + 1]; i++)
-			waits = use->layers[use->chunk_layers[i]].waiting;
-		if (!waits)
+		if (!use_waits(use, chunk))
 			continue;
 		if (only)
 			return NULL;
@@ -110,66 +90,102 @@ static bool is_held(const struct object *object, uint32_t chunk, uint64_t now_ns
 	return use && policy_should_wait(use->policy, chunk, now_ns);
 }
 
+/* The first of the lane leaves it. */
+static void take_first(struct scheduler *s, struct lane *lane, struct chunk *c, uint8_t flags)
+{
+	c->flags &= (uint8_t)~flags;
+	lane_pop(s, lane);
+}
+
+/* What pump_one() says of a lane. */
+enum pumped {
+	PUMPED,	     /* its first is off: on the way, refused, or at the end of the lane */
+	PUMPED_FULL, /* there is no room on the device for it now */
+	PUMPED_BUSY, /* the pager has enough to do */
+};
+
+/* The first demand of a lane. */
+static enum pumped pump_one(struct scheduler *s, struct lane *lane)
+{
+	struct chunk_ref ref = *queue_at(&lane->demands, 0);
+	struct chunk *c = &ref.object->chunks[ref.chunk];
+	bool wish = c->flags & CHUNK_PREFETCH;
+	struct use *use;
+	int r;
+
+	if (c->state != CHUNK_ABSENT || (!wish && !is_wanted(ref.object, ref.chunk)) ||
+	    control_holds_back(s, ref.object, ref.chunk)) {
+		take_first(s, lane, c, CHUNK_QUEUED);
+		return PUMPED;
+	}
+	if (ref.tries && loop_now() < ref.since_ns) {
+		put_off(s, lane, ref.since_ns - loop_now());
+		return PUMPED;
+	}
+	if (!wish && is_held(ref.object, ref.chunk, loop_now())) {
+		put_off(s, lane, RETRY_NS);
+		return PUMPED;
+	}
+	if (!loads_have_room(s, ref.object))
+		return PUMPED_BUSY;
+	use = wanting_use(ref.object, ref.chunk, lane->session);
+	r = make_room(s, ref.object, ref.chunk, use, !wish);
+	if (r == 0)
+		r = start_load(s, ref.object, ref.chunk);
+	if (r == 0)
+		lane_charge(s, lane, gpu_chunk_len(ref.object->mem, ref.chunk));
+	if ((r == -EAGAIN || r == -EBUSY) && wish) {
+		/* A wish is no promise. */
+		take_first(s, lane, c, CHUNK_QUEUED | CHUNK_PREFETCH);
+		return PUMPED;
+	}
+	if (r == -EBUSY) {
+		s->blocked = true;
+		put_off(s, lane, RETRY_NS);
+		return PUMPED;
+	}
+	if (r == -EAGAIN)
+		return PUMPED_FULL;
+	take_first(s, lane, c, CHUNK_QUEUED);
+	if (r < 0 && park_youngest(s)) {
+		demand_for(s, lane->session, ref.object, ref.chunk, ref.since_ns);
+		lane->left++;
+	} else if (r < 0) {
+		refuse_chunk(s, ref.object, ref.chunk, r);
+	}
+	return PUMPED;
+}
+
 /* Return: true if one waits for room on the device, so that nothing may be loaded ahead. */
 static bool pump_demands(struct scheduler *s)
 {
-	uint32_t n = s->demands.n;
+	struct lane *lane;
+	int n_full = 0;
 
 	s->blocked = false;
-	/* Each at most once a turn: a demand that was put off goes to the end. */
-	while (n-- > 0 && s->demands.n) {
-		struct chunk_ref ref = *queue_at(&s->demands, 0);
-		struct chunk *c = &ref.object->chunks[ref.chunk];
-		bool wish = c->flags & CHUNK_PREFETCH;
-		int r;
-
-		if (c->state != CHUNK_ABSENT || (!wish && !is_wanted(ref.object, ref.chunk)) ||
-		    control_holds_back(s, ref.object, ref.chunk)) {
-			c->flags &= (uint8_t)~CHUNK_QUEUED;
-			queue_pop(&s->demands);
-			continue;
-		}
-		if (ref.tries && loop_now() < ref.since_ns) {
-			put_off(s, ref.since_ns - loop_now());
-			continue;
-		}
-		if (!wish && is_held(ref.object, ref.chunk, loop_now())) {
-			put_off(s, RETRY_NS);
-			continue;
-		}
-		if (!pager_has_room(s->pager, ref.object))
-			return false;
-		r = make_room(s, ref.object, ref.chunk, wanting_use(ref.object, ref.chunk), !wish);
-		if (r == 0)
-			r = start_load(s, ref.object, ref.chunk);
-		if ((r == -EAGAIN || r == -EBUSY) && wish) {
-			/* A wish is no promise. */
-			c->flags &= (uint8_t) ~(CHUNK_QUEUED | CHUNK_PREFETCH);
-			queue_pop(&s->demands);
-			continue;
-		}
-		if (r == -EBUSY) {
+	lanes_begin(s);
+	/* Each at most once a turn: a demand that was put off goes to the end of its lane. */
+	while (n_full < FULL_MAX && (lane = lanes_next(s))) {
+		lane->left--;
+		switch (pump_one(s, lane)) {
+		case PUMPED:
+			break;
+		case PUMPED_BUSY:
+			return n_full > 0;
+		case PUMPED_FULL:
 			s->blocked = true;
-			put_off(s, RETRY_NS);
-			continue;
-		}
-		if (r == -EAGAIN) {
-			s->blocked = true;
-			if (pager_is_idle(s->pager) && park_youngest(s))
-				continue;
+			if (pager_is_idle(s->pager) && park_youngest(s)) {
+				lane->left++;
+				break;
+			}
+			/* Others may have something of their own to give. */
 			arm_retry(s, RETRY_NS);
-			return true;
-		}
-		c->flags &= (uint8_t)~CHUNK_QUEUED;
-		queue_pop(&s->demands);
-		if (r < 0 && park_youngest(s)) {
-			demand(s, ref.object, ref.chunk, ref.since_ns);
-			n++;
-		} else if (r < 0) {
-			refuse_chunk(s, ref.object, ref.chunk, r);
+			lane->left = 0;
+			n_full++;
+			break;
 		}
 	}
-	return false;
+	return n_full > 0;
 }
 
 static void pump_prefetch(struct scheduler *s)
@@ -178,7 +194,7 @@ static void pump_prefetch(struct scheduler *s)
 	uint64_t now = loop_now();
 
 	while (!list_is_empty(&s->active)) {
-		struct use *use = list_first(&s->active, struct use, active);
+		struct use *use = active_next(s);
 		size_t n = control_is_held(use->session) ?
 				   0 :
 				   policy_prefetch(use->policy, now, chunks, PREFETCH_BATCH);
@@ -188,7 +204,7 @@ static void pump_prefetch(struct scheduler *s)
 			struct object *object = use->object;
 			int r;
 
-			if (!pager_has_room(s->pager, object))
+			if (!loads_have_room(s, object))
 				return;
 			/* On its way from the host tier to swap: the policy knows it as absent. */
 			if (object->chunks[chunks[i]].state != CHUNK_ABSENT ||
@@ -197,8 +213,11 @@ static void pump_prefetch(struct scheduler *s)
 			r = make_room(s, object, chunks[i], use, false);
 			if (r == 0)
 				r = start_load(s, object, chunks[i]);
-			if (r == 0)
+			if (r == 0) {
 				object->chunks[chunks[i]].flags |= CHUNK_PREFETCH;
+				lane_charge(s, &use->session->lane,
+					    gpu_chunk_len(object->mem, chunks[i]));
+			}
 			started |= r == 0;
 			refused = r < 0;
 		}
@@ -253,7 +272,8 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 		c->tries++;
 		ref.tries = c->tries;
 		ref.since_ns = loop_now() + FAULT_RETRY_NS;
-		if (queue_push(&s->demands, &ref) == 0) {
+		use = wanting_use(object, chunk, NULL);
+		if (lane_push(s, &use->session->lane, &ref) == 0) {
 			c->flags |= CHUNK_QUEUED;
 			refuse_chunk_layers(s, object, chunk, res);
 			return;
@@ -356,15 +376,12 @@ void scheduler_retry(struct loop_op *op, int res)
 /* A thread cannot be refused memory, only kept waiting: not in silence. */
 static void say_who_waits(struct scheduler *s, uint64_t now_ns)
 {
-	uint64_t since_ns = now_ns;
+	uint64_t since_ns = lanes_oldest_ns(s, now_ns);
 
-	for (uint32_t i = 0; i < s->demands.n; i++)
-		if (queue_at(&s->demands, i)->since_ns < since_ns)
-			since_ns = queue_at(&s->demands, i)->since_ns;
 	if (now_ns - since_ns < SAY_WAITING_NS || now_ns - s->said_waiting_ns < SAY_WAITING_NS)
 		return;
 	s->said_waiting_ns = now_ns;
-	log_warn("%u loads wait for memory, one for %llu s: %s", s->demands.n,
+	log_warn("%u loads wait for memory, one for %llu s: %s", s->n_demands,
 		 (unsigned long long)((now_ns - since_ns) / 1000000000u),
 		 only_swap_is_missing(s) ? "buffers fill it, and swap has no room for them" :
 		 s->pinned.n		 ? "clients hold pins on what could go" :

@@ -42,6 +42,7 @@ struct tenant_group {
 	struct arbiter_limits limits[ARBITER_N_TIERS];
 	struct policy_group *policy; /* NULL: not a party */
 	uint64_t next_ns;	     /* above its high: when the next load may begin */
+	struct lane_clock clock;     /* of a party */
 	bool seen;
 };
 
@@ -188,6 +189,7 @@ static void set_parties(struct scheduler *s)
 
 		if (!g->policy)
 			continue;
+		g->clock.weight = (uint32_t)value[ARBITER_WEIGHT];
 		above = g->group.kind == ARBITER_CGROUP ? weighted_above(t, g) : NULL;
 		/* Those that a change of limits turns upside down are told one after the other. */
 		if (policy_group_set(g->policy, above ? above->policy : NULL,
@@ -249,6 +251,7 @@ static void tell_policy(struct scheduler *s, struct scheduler_session *ss)
 	policy_tenant_join(s->policy, (uint32_t)ss->id,
 			   tenant->party ? tenant->party->policy : NULL);
 	policy_tenant_due(s->policy, (uint32_t)ss->id, false);
+	ss->lane.clock.weight = (uint32_t)own[ARBITER_WEIGHT];
 }
 
 static void read_session(struct scheduler *s, struct scheduler_session *ss)
@@ -365,6 +368,11 @@ void tenants_protect(struct scheduler *s, bool exactly)
 					      ss->tenant.own[ARBITER_VRAM].value[ARBITER_MIN],
 					      usage.emin, usage.elow);
 	}
+}
+
+struct lane_clock *tenant_clock(const struct tenant *tenant)
+{
+	return tenant->party ? &tenant->party->clock : NULL;
 }
 
 bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,

@@ -72,21 +72,10 @@ void stall_end(struct scheduler *s, struct scheduler_session *ss, enum stall_kin
 
 void make_active(struct scheduler *s, struct use *use)
 {
-	if (!list_is_linked(&use->active))
-		list_add_tail(&use->active, &s->active);
-}
-
-void demand(struct scheduler *s, struct object *object, uint32_t chunk, uint64_t now_ns)
-{
-	struct chunk *c = &object->chunks[chunk];
-	const struct chunk_ref ref = { .object = object, .chunk = chunk, .since_ns = now_ns };
-
-	c->flags &= (uint8_t)~CHUNK_PREFETCH;
-	if (c->state != CHUNK_ABSENT || (c->flags & CHUNK_QUEUED))
+	if (list_is_linked(&use->active))
 		return;
-	/* Out of memory: the tick looks for waits that nothing serves. */
-	if (queue_push(&s->demands, &ref) == 0)
-		c->flags |= CHUNK_QUEUED;
+	lane_wake(s, &use->session->lane);
+	list_add_tail(&use->active, &s->active);
 }
 
 void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
@@ -106,7 +95,7 @@ void scheduler_fault(struct scheduler *s, struct use *use, uint32_t chunk)
 		if (trace_on(vram_chunk_fault))
 			scheduler_trace_fault(s, use, chunk);
 		stall_begin(s, ss, STALL_FAULT, now);
-		demand(s, object, chunk, now);
+		demand_for(s, ss, object, chunk, now);
 	}
 	scheduler_pump(s);
 }
@@ -135,6 +124,18 @@ static void for_each_chunk(struct scheduler *s, struct layer *layer,
 
 		for (uint32_t c = run->first; c < run->first + run->n; c++)
 			fn(s, use->object, c, now_ns);
+	}
+}
+
+static void demand_layer(struct scheduler *s, struct layer *layer, uint64_t now_ns)
+{
+	const struct use *use = layer->use;
+
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			demand_for(s, use->session, use->object, c, now_ns);
 	}
 }
 
@@ -184,7 +185,7 @@ static void unpark(struct scheduler *s)
 		layer->parked = false;
 		layer_hold(layer);
 		for_each_chunk(s, layer, refresh, now);
-		for_each_chunk(s, layer, demand, now);
+		demand_layer(s, layer, now);
 	}
 }
 
@@ -252,7 +253,7 @@ void scheduler_acquire(struct scheduler *s, struct layer *layer)
 	if (layer->missing == 0)
 		serve_layer(s, layer);
 	else
-		for_each_chunk(s, layer, demand, now);
+		demand_layer(s, layer, now);
 	scheduler_pump(s);
 }
 
@@ -291,7 +292,8 @@ void scheduler_wish(struct scheduler *s, struct layer *layer)
 			struct chunk *chunk = &layer->use->object->chunks[c];
 
 			if (chunk->state == CHUNK_ABSENT && !(chunk->flags & CHUNK_QUEUED)) {
-				demand(s, layer->use->object, c, loop_now());
+				demand_for(s, layer->use->session, layer->use->object, c,
+					   loop_now());
 				chunk->flags |= CHUNK_PREFETCH;
 			}
 		}

@@ -7,6 +7,7 @@
 // libs: -ljansson
 #define _GNU_SOURCE 1
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,42 @@ START_TEST(sessions_of_a_user)
 }
 END_TEST
 
+/*
+ * Bytes over a link that is too slow for both: each has room for a sixth of its model, so that most of what it uses has to
+ * come over the link.
+ */
+START_TEST(of_the_link)
+{
+	uint64_t begin[2], done[2];
+
+	vramd_signal(&d, SIGTERM);
+	d.settings[0] = "device.link=24M/s";
+	d.settings[1] = "device.host_budget=64M";
+	d.settings[2] = "device.chunk=64K";
+	vramd_start(&d);
+	t[1].uid = 2002;
+	limit_set(&d, "default vram.max=4M");
+	limit_set(&d, "user:2001 vram.weight=%d", _i ? 100 : 300);
+	limit_set(&d, "user:2002 vram.weight=%d", _i ? 300 : 100);
+	start(2);
+	for (int i = 0; i < 2; i++)
+		tenant_ask(&t[i], "run");
+	EVENTUALLY(walked() > LAYERS);
+	for (int i = 0; i < 2; i++)
+		begin[i] = tenant_ask(&t[i], "layers");
+	EVENTUALLY(tenant_ask(&t[_i], "layers") > begin[_i] + 3 * LAYERS);
+	for (int i = 0; i < 2; i++) {
+		done[i] = tenant_ask(&t[i], "layers") - begin[i];
+		tenant_ask(&t[i], "stop");
+		ck_assert_uint_eq(tenant_ask(&t[i], "failures"), 0);
+	}
+	printf("%llu and %llu layers\n", (unsigned long long)done[0], (unsigned long long)done[1]);
+	/* Three to one, if both asked all the time; who has its layer asks a little later for the next. */
+	ck_assert_uint_gt(done[_i], 2 * done[1 - _i]);
+	ck_assert_uint_gt(4 * done[1 - _i], done[_i]);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("weight");
@@ -160,6 +197,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, users);
 	tcase_add_test(tc, many_sessions);
 	tcase_add_test(tc, sessions_of_a_user);
+	tcase_add_loop_test(tc, of_the_link, 0, 2);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
