@@ -311,14 +311,17 @@ static const struct command {
 	const char *name;
 	int (*handle)(struct admin_request *req, struct json_maker *m);
 	bool privileged;
-	const char *keys[4]; /* beside "command" */
+	const char *keys[5]; /* beside "command" */
 } commands[] = {
 	{ "status", handle_status, false, { NULL } },
 	{ "devices", handle_devices, false, { NULL } },
 	{ "clients", handle_clients, false, { NULL } },
 	{ "models", handle_models, false, { "session", NULL } },
 	{ "limit_show", admin_limit_show, false, { "subject", NULL } },
-	{ "limit_set", admin_limit_set, true, { "subject", "settings", NULL } },
+	{ "limit_set", admin_limit_set, false, { "subject", "settings", "save", NULL } },
+	{ "limit_reset", admin_limit_reset, true, { "subject", "settings", "save", NULL } },
+	{ "limit_list", admin_limit_list, false, { NULL } },
+	{ "reload", admin_reload, true, { NULL } },
 	{ "pressure", admin_pressure, false, { "subject", NULL } },
 	{ "snapshot", admin_snapshot, false, { NULL } },
 	{ "metrics", admin_metrics, false, { "format", NULL } },

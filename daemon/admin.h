@@ -29,4 +29,12 @@ struct scheduler;
 int admin_handle(struct scheduler *s, const struct ucred *peer, const char *json, size_t len,
 		 int *out_fd);
 
+/*
+ * What `reload` does, as SIGHUP: reads the configuration and the limits again. It is the daemon's, which is above
+ * this. Return of fn: 0 with the counts, or -errno with the reason.
+ */
+typedef int admin_reload_fn(void *ctx, size_t *out_files, size_t *out_rules, char *reason,
+			    size_t size);
+void admin_set_reload(admin_reload_fn *fn, void *ctx);
+
 #endif

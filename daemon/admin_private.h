@@ -11,7 +11,7 @@
 struct scheduler;
 
 /* Room for the sentence that says why a request was refused. */
-#define ADMIN_REASON_MAX 240
+#define ADMIN_REASON_MAX 560
 
 struct admin_request {
 	struct scheduler *s;
@@ -28,7 +28,10 @@ __attribute__((format(printf, 3, 4))) int admin_fail(struct admin_request *req, 
 						     const char *format, ...);
 
 int admin_limit_show(struct admin_request *req, struct json_maker *m);
+int admin_limit_list(struct admin_request *req, struct json_maker *m);
 int admin_limit_set(struct admin_request *req, struct json_maker *m);
+int admin_limit_reset(struct admin_request *req, struct json_maker *m);
+int admin_reload(struct admin_request *req, struct json_maker *m);
 int admin_snapshot(struct admin_request *req, struct json_maker *m);
 int admin_metrics(struct admin_request *req, struct json_maker *m);
 int admin_pressure(struct admin_request *req, struct json_maker *m);

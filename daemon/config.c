@@ -139,6 +139,9 @@ static const struct config_option options[] = {
 	{ "swap", "size", CONFIG_SIZE, FIELD(swap.size), "0", .max = 64 * TIB,
 	  .help = "its size, taken at start; 0: buffers are never written out" },
 
+	{ "limits", "dir", CONFIG_TEXT, FIELD(limits.dir), "",
+	  .show = VRAM_SYSCONFDIR "/limits.d, or with --user $XDG_CONFIG_HOME/vramd/limits.d",
+	  .max = CONFIG_DIR_MAX, .help = "the directory of limits; see vramd.limits(5)" },
 	{ "limits", "max_sessions", CONFIG_COUNT, FIELD(limits.max_sessions), "1024", .min = 1,
 	  .max = 65536, .help = "sessions at once" },
 	{ "limits", "max_sessions_per_user", CONFIG_COUNT, FIELD(limits.max_sessions_per_user),
@@ -449,6 +452,27 @@ static int finish_swap(struct config *config, char *reason)
 	return err_trace(text_default(&config->swap.path, path));
 }
 
+static int finish_limits(struct config *config, char *reason)
+{
+	const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char path[4096];
+
+	if (*config->limits.dir && config->limits.dir[0] != '/')
+		return reason_set(reason, -EINVAL, "limits.dir: '%.200s' is not an absolute path",
+				  config->limits.dir);
+	if (!config->user)
+		snprintf(path, sizeof(path), "%s/limits.d", VRAM_SYSCONFDIR);
+	else if (base && base[0] == '/')
+		snprintf(path, sizeof(path), "%s/vramd/limits.d", base);
+	else
+		snprintf(path, sizeof(path), "%s/.config/vramd/limits.d", home ? home : "");
+	/* One that was asked for has to be there, as a configuration file has to. */
+	config->limits.dir_given = *config->limits.dir && strcmp(config->limits.dir, path) != 0;
+	if (*config->limits.dir)
+		return 0;
+	return err_trace(text_default(&config->limits.dir, path));
+}
+
 uint64_t config_host_budget(const struct config *config)
 {
 	uint64_t half = config->ram_bytes / 2 / MIB * MIB;
@@ -465,6 +489,8 @@ int config_finish(struct config *config, char reason[CONFIG_REASON_MAX])
 	r = finish_socket(config, reason);
 	if (r == 0)
 		r = finish_swap(config, reason);
+	if (r == 0)
+		r = finish_limits(config, reason);
 	if (r < 0)
 		return err_trace(r);
 	if (config->device.kind == VRAM_DEVICE_CUDA && config->device.link > 0)

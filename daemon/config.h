@@ -68,6 +68,8 @@ struct config {
 		uint64_t size; /* bytes; 0: buffers are never written out */
 	} swap;
 	struct {
+		char *dir;	/* of limits; never NULL after config_load() */
+		bool dir_given; /* it was configured, so it has to exist */
 		uint64_t max_sessions;
 		uint64_t max_sessions_per_user;
 		uint64_t max_slots; /* of a session, as all below */
@@ -95,6 +97,9 @@ enum {
 	CONFIG_E_FAILED = 3, /* the same: exit 1 */
 };
 
+/* Of limits.dir: with the name of a file behind it, it still is a path. */
+#define CONFIG_DIR_MAX 3800
+
 /* Room for any reason. */
 #define CONFIG_REASON_MAX 512
 
@@ -120,6 +125,11 @@ int config_finish(struct config *config, char reason[CONFIG_REASON_MAX]);
  * Return: 0 with *out to be deinitialised, CONFIG_E_*, or -errno.
  */
 int config_load(struct config *out, int argc, char *const argv[]);
+/*
+ * The same, for a daemon that runs: why the configuration is refused is in reason, and not on stderr. It is
+ * empty where the command line itself was wrong, which is said there.
+ */
+int config_reload(struct config *out, int argc, char *const argv[], char reason[CONFIG_REASON_MAX]);
 
 /* The configuration as a file that config_read() takes. */
 void config_print(const struct config *config, FILE *f);

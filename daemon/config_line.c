@@ -205,9 +205,8 @@ static int file_apply(struct config *config, const char *file, char *reason)
 	return err_trace(config_read(config, path, reason));
 }
 
-static int config_build(struct config *config, const struct command_line *line)
+static int config_build(struct config *config, const struct command_line *line, char *reason)
 {
-	char reason[CONFIG_REASON_MAX] = "out of memory";
 	size_t i;
 	int r;
 
@@ -218,25 +217,24 @@ static int config_build(struct config *config, const struct command_line *line)
 		if (r == 0)
 			r = config_finish(config, reason);
 	}
-	if (r == 0)
-		return 0;
-	fprintf(stderr, "vramd: %s\n", reason);
-	return CONFIG_E_USAGE;
+	return r == 0 ? 0 : CONFIG_E_USAGE;
 }
 
-int config_load(struct config *out, int argc, char *const argv[])
+int config_reload(struct config *out, int argc, char *const argv[], char reason[CONFIG_REASON_MAX])
 {
 	struct command_line line = { 0 };
 	struct config config;
 	size_t i;
 	int r;
 
+	reason[0] = '\0';
 	r = command_line_parse(&line, argc, argv);
 	if (r == 0)
 		r = config_init(&config, line.user);
 	if (r == 0) {
 		config.check_only = line.check_only;
-		r = config_build(&config, &line);
+		snprintf(reason, CONFIG_REASON_MAX, "out of memory");
+		r = config_build(&config, &line, reason);
 		if (r == 0)
 			*out = config;
 		else
@@ -245,5 +243,15 @@ int config_load(struct config *out, int argc, char *const argv[])
 	for (i = 0; i < line.n_settings; i++)
 		free(line.settings[i]);
 	free(line.settings);
+	return err_trace(r);
+}
+
+int config_load(struct config *out, int argc, char *const argv[])
+{
+	char reason[CONFIG_REASON_MAX];
+	int r = config_reload(out, argc, argv, reason);
+
+	if (r == CONFIG_E_USAGE && *reason)
+		fprintf(stderr, "vramd: %s\n", reason);
 	return err_trace(r);
 }

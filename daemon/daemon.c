@@ -17,10 +17,12 @@
 #include "common/size.h"
 #include "daemon/admin.h"
 #include "daemon/config.h"
+#include "daemon/limits_live.h"
 #include "daemon/listener.h"
 #include "daemon/log_refusal.h"
 #include "daemon/loop.h"
 #include "daemon/metrics_listen.h"
+#include "daemon/names.h"
 #include "daemon/privileges.h"
 #include "daemon/scheduler.h"
 #include "daemon/session.h"
@@ -38,6 +40,8 @@ struct vramd {
 	char *const *argv;
 	struct loop *loop;
 	struct scheduler *scheduler;
+	struct names *names;
+	struct limits_live *limits;
 	struct listener *listener;
 	struct metrics_listen *metrics; /* NULL: not to be served */
 	struct loop_op signal_op;
@@ -135,33 +139,95 @@ static void stop_begin(struct vramd *d, uint32_t signal)
 
 /* ---- signals and the watchdog ---- */
 
-static void reload(struct vramd *d)
+/* All of it or nothing: the log level of the configuration, and the limits. */
+static int take_files(struct vramd *d, size_t *out_files, size_t *out_rules, char *reason,
+		      size_t size)
 {
+	char why[CONFIG_REASON_MAX], why_limits[LIMITS_REASON_MAX];
 	struct config config;
+	int r;
+
+	if (config_reload(&config, d->argc, d->argv, why) != 0) {
+		snprintf(reason, size, "%s", *why ? why : "the command line is not understood");
+		return err_origin(-EINVAL);
+	}
+	r = limits_live_reload(d->limits, out_files, out_rules, why_limits);
+	if (r < 0)
+		snprintf(reason, size, "%s", why_limits);
+	else
+		log_set_level((enum log_level)config.daemon.log_level);
+	config_deinit(&config);
+	return err_trace(r);
+}
+
+static int reload(void *ctx, size_t *out_files, size_t *out_rules, char *reason, size_t size)
+{
+	struct vramd *d = ctx;
+	int r;
 
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(loop_now() / 1000));
-	if (config_load(&config, d->argc, d->argv) == 0) {
-		log_set_level((enum log_level)config.daemon.log_level);
-		log_info(
-			"configuration read again: the log level is %s; other settings need a restart",
-			log_level_name(log_get_level()));
-		config_deinit(&config);
+	r = take_files(d, out_files, out_rules, reason, size);
+	if (r == 0) {
+		log_event(
+			LOG_LEVEL_INFO, &LOG_ID(RELOADED), 1,
+			"configuration read again: the log level is %s, %zu rules in %zu files of %s; "
+			"other settings need a restart",
+			log_level_name(log_get_level()), *out_rules, *out_files,
+			d->config->limits.dir);
+		scheduler_limits_changed(d->scheduler);
 	} else {
-		log_error("configuration not taken: everything stays as it is");
+		log_event(LOG_LEVEL_ERROR, &LOG_ID(RELOAD_REFUSED), 1,
+			  "configuration not taken, everything stays as it is: %s", reason);
 	}
 	sd_notify(0, "READY=1");
+	return err_trace(r);
+}
+
+static void limits_changed(void *ctx)
+{
+	struct vramd *d = ctx;
+
+	scheduler_limits_changed(d->scheduler);
+}
+
+/* After the scheduler, which has the ledger, and before anybody can connect. */
+static int limits_start(struct vramd *d)
+{
+	const struct limits_live_params params = {
+		.dir = d->config->limits.dir,
+		.must_exist = d->config->limits.dir_given,
+		.arbiter = scheduler_arbiter(d->scheduler),
+		.dev = scheduler_device(d->scheduler),
+		.names = d->names,
+		.changed = limits_changed,
+		.ctx = d,
+	};
+	char reason[LIMITS_REASON_MAX];
+	int r;
+
+	r = limits_live_new(&d->limits, &params, reason);
+	if (r < 0) {
+		log_error("%s", reason);
+		return err_trace(r);
+	}
+	scheduler_set_limits(d->scheduler, d->limits);
+	scheduler_limits_changed(d->scheduler);
+	admin_set_reload(reload, d);
+	return err_trace(limits_live_watch(d->limits, d->loop));
 }
 
 static void signal_ready(struct loop_op *op, int res)
 {
 	struct vramd *d = daemon_of(op, signal_op);
 	struct signalfd_siginfo info;
+	char reason[CONFIG_REASON_MAX];
+	size_t n_files, n_rules;
 
 	if (res < 0)
 		log_error("signals cannot be watched: %s", err_text(res));
 	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			reload(d);
+			(void)reload(d, &n_files, &n_rules, reason, sizeof(reason));
 		else
 			stop_begin(d, info.ssi_signo);
 	}
@@ -211,6 +277,12 @@ static int setup(struct vramd *d)
 	const struct config *config = d->config;
 	int r;
 
+	/* While the process has nothing yet that the helper should not have. */
+	r = names_new(&d->names, &names_system);
+	if (r < 0) {
+		log_error("cannot start the helper that looks up names: %s", err_text(r));
+		return err_trace(r);
+	}
 	privileges_raise_limits();
 	privileges_raise_priority();
 	r = loop_new(&d->loop, DAEMON_RING_ENTRIES);
@@ -233,6 +305,9 @@ static int setup(struct vramd *d)
 		log_error("cannot set up the device: %s", err_text(r));
 		return err_trace(r);
 	}
+	r = limits_start(d);
+	if (r < 0)
+		return err_trace(r);
 	session_set_admin(admin_handle);
 	r = listener_new(&d->listener, d->loop, config->daemon.socket, config->user,
 			 client_connected, d);
@@ -300,6 +375,8 @@ struct vramd *daemon_free(struct vramd *d)
 	d->metrics = metrics_listen_free(d->metrics);
 	sessions_stop("vramd has failed");
 	d->scheduler = scheduler_free(d->scheduler);
+	d->limits = limits_live_free(d->limits);
+	d->names = names_free(d->names);
 	if (d->loop) {
 		loop_cancel(d->loop, &d->signal_op);
 		loop_cancel(d->loop, &d->watchdog_op);

@@ -2,13 +2,13 @@
 /*
  * The daemon as a whole: what it is made of, in which order it is set up and taken down.
  *
- * Up: limits, signals, loop, scheduler (with the device and all that), listener, and then the
- * privileges go.
+ * Up: the helper for names, resource limits, signals, loop, scheduler (with the device and all that), the
+ * limits in force, listener, and then the privileges go.
  *
  * Down, on SIGTERM or SIGINT: the listener stops, sessions are told and ended, reads
  * and writes in flight end, and everything is freed in the reverse order. A second signal ends the
- * process at once. SIGHUP reads the configuration again and takes the log level from it; the rest
- * needs a restart.
+ * process at once. SIGHUP reads the configuration and the limits again and takes the log level and all
+ * limits from them, or nothing if one of the files has a mistake; the rest needs a restart.
  */
 #ifndef VRAM_DAEMON_DAEMON_H
 #define VRAM_DAEMON_DAEMON_H

@@ -5,7 +5,24 @@
 
 #include "daemon/config.h"
 #include "daemon/daemon.h"
+#include "daemon/limits_store.h"
 #include "daemon/log.h"
+
+/* --check-config. Return: the exit status. */
+static int check(const struct config *config)
+{
+	char reason[LIMITS_REASON_MAX];
+	struct limits_rules rules;
+
+	if (limits_store_read(config->limits.dir, config->limits.dir_given, &rules, reason) < 0) {
+		fprintf(stderr, "vramd: %s\n", reason);
+		return 2;
+	}
+	config_print(config, stdout);
+	printf("\n# %zu rules in %zu files of %s\n", rules.n, rules.n_files, config->limits.dir);
+	limits_rules_deinit(&rules);
+	return EXIT_SUCCESS;
+}
 
 int main(int argc, char *argv[])
 {
@@ -25,9 +42,9 @@ int main(int argc, char *argv[])
 		return EXIT_FAILURE;
 	}
 	if (config.check_only) {
-		config_print(&config, stdout);
+		r = check(&config);
 		config_deinit(&config);
-		return EXIT_SUCCESS;
+		return r;
 	}
 	log_init();
 	log_set_level((enum log_level)config.daemon.log_level);

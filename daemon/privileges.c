@@ -144,3 +144,22 @@ int privileges_drop(bool private)
 	}
 	return 0;
 }
+
+int privileges_drop_helper(void)
+{
+	bool have, bounds;
+
+	if (capng_get_caps_process() < 0)
+		return err_origin(-EPERM);
+	have = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_PTRACE);
+	bounds = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
+	capng_clear(CAPNG_SELECT_ALL);
+	if (have && capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_PTRACE) < 0)
+		return err_origin(-EINVAL);
+	if (capng_apply(bounds ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS) < 0)
+		return err_origin(-EPERM);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_DUMPABLE, PRIVILEGES_DUMPABLE, 0, 0, 0) < 0)
+		return err_origin(-errno);
+	return 0;
+}

@@ -23,8 +23,9 @@
  *
  * Not kept, with what that costs:
  *   CAP_SYS_PTRACE  the daemon cannot read which executable a process of another user runs
- *		     (/proc/PID/exe); tables show its command name. A daemon that can read any
- *		     process's memory is not worth a table's column.
+ *		     (/proc/PID/exe). A daemon that can read any process's memory is not worth that: a small
+ *		     helper has this right and nothing else (daemon/names.h), for limits of executables where
+ *		     the kernel module does not know them; tables show the command name.
  *
  * The user stays root: the socket, the lock and the swap file are root's. Without capabilities
  * and with no_new_privs that is a name more than a right.
@@ -49,5 +50,11 @@ void privileges_raise_priority(void);
 
 /* Drops for good. private: `vramd --user`, which keeps nothing. Return: 0, or -errno with the reason logged. */
 int privileges_drop(bool private);
+
+/*
+ * The same for the helper that looks up names (daemon/names.h): of root's it keeps CAP_SYS_PTRACE alone, to read
+ * which program a client runs. Return: 0 or -errno; it logs nothing.
+ */
+int privileges_drop_helper(void);
 
 #endif

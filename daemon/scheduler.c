@@ -42,6 +42,7 @@ static void device_budget(void *owner, uint64_t budget_bytes)
 		log_error("%s: the ledger cannot be told that there are %llu MiB: %s", s->gpu->name,
 			  (unsigned long long)(budget_bytes >> 20), strerror(-r));
 	policy_set_capacity(s->policy, budget_bytes);
+	limits_budget(s);
 	scheduler_pump(s);
 }
 
@@ -332,19 +333,6 @@ bool scheduler_is_idle(const struct scheduler *s)
 	return pager_is_idle(s->pager);
 }
 
-static bool read_link(pid_t pid, const char *what, char *buf, size_t size)
-{
-	char path[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
-	n = readlink(path, buf, size - 1);
-	if (n <= 0 || (size_t)n == size - 1)
-		return false;
-	buf[n] = '\0';
-	return true;
-}
-
 struct list_node *scheduler_sessions(struct scheduler *s)
 {
 	return &s->sessions;
@@ -408,11 +396,14 @@ int scheduler_session_add(struct scheduler *s, struct scheduler_session *ss)
 	memccpy(ss->comm, comm, '\0', sizeof(ss->comm) - 1);
 	if (read_cgroup(ss->pid, cgroup, sizeof(cgroup)))
 		peer.cgroup = cgroup;
-	if (read_link(ss->pid, "exe", exe, sizeof(exe)))
+	if (limits_read_exe(s, ss, exe, sizeof(exe)))
 		peer.exe = exe;
+	limits_enter(s, ss->uid);
 	r = arbiter_session_open(s->arbiter, &peer, loop_now(), &ss->id);
-	if (r < 0)
+	if (r < 0) {
+		limits_leave(s, ss->uid, 0);
 		return r;
+	}
 	session_enter(s, ss);
 	return 0;
 }
@@ -428,6 +419,7 @@ int scheduler_session_adopt(struct scheduler *s, struct scheduler_session *ss, i
 	ss->pid = out->pid;
 	ss->uid = out->uid;
 	memccpy(ss->comm, out->comm, '\0', sizeof(ss->comm) - 1);
+	limits_enter(s, ss->uid);
 	session_enter(s, ss);
 	scheduler_arbiter_adopted(s, ss, out->table);
 	return 0;
@@ -443,6 +435,7 @@ void scheduler_session_del(struct scheduler *s, struct scheduler_session *ss)
 	lane_deinit(s, &ss->lane);
 	s->stall_ns += ss->stall_ns;
 	arbiter_session_close(s->arbiter, ss->id, loop_now());
+	limits_leave(s, ss->uid, ss->id);
 	policy_tenant_forget(s->policy, (uint32_t)ss->id);
 	tenant_forget(s, ss);
 	ss->id = 0;

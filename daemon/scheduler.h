@@ -30,6 +30,7 @@
 #include "daemon/config.h"
 #include "daemon/object.h"
 
+struct limits_live;
 struct loop;
 struct scheduler;
 
@@ -147,6 +148,9 @@ struct loop *scheduler_loop(struct scheduler *s);
 struct arbiter *scheduler_arbiter(struct scheduler *s);
 const struct config *scheduler_config(const struct scheduler *s);
 struct gpu *scheduler_gpu(struct scheduler *s);
+/* The limits in force, borrowed; before the first session begins. */
+void scheduler_set_limits(struct scheduler *s, struct limits_live *limits);
+struct limits_live *scheduler_limits(struct scheduler *s);
 uint32_t scheduler_device(const struct scheduler *s); /* in the arbiter */
 /* Of buffers, and of models that are not very large. */
 uint32_t scheduler_chunk_bytes(const struct scheduler *s);

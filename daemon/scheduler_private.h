@@ -44,6 +44,7 @@ struct scheduler {
 	struct hostpool *hostpool;
 	struct pager *pager;
 	struct policy *policy;
+	struct limits_live *limits; /* NULL: none are kept */
 	uint32_t chunk_bytes; /* of objects that are not so large that they need more */
 
 	struct list_node sessions; /* struct scheduler_session.node */
@@ -390,5 +391,15 @@ void scheduler_arbiter_adopted(struct scheduler *s, struct scheduler_session *ss
 /* Why the chunk is charged, or uncharged when it is evicted. */
 struct arbiter_hint hint_load(const struct object *object, uint32_t chunk, const struct use *want);
 struct arbiter_hint hint_evict(const struct object *object, uint64_t who);
+
+/* ---- scheduler_limits.c ---- */
+
+/* A session of the user begins, and has ended; the device has another budget. */
+void limits_enter(struct scheduler *s, uid_t uid);
+void limits_leave(struct scheduler *s, uid_t uid, uint64_t session);
+void limits_budget(struct scheduler *s);
+/* Which program the client runs. Return: false if that is not known. */
+bool limits_read_exe(struct scheduler *s, const struct scheduler_session *ss, char *buf,
+		     size_t size);
 
 #endif

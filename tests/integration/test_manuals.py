@@ -77,7 +77,7 @@ class Vramctl(unittest.TestCase):
 
     def test_every_command_has_help(self):
         for left, right in help_part(self.help, "Commands"):
-            name = re.match(r"[a-z]+( show| set)?", left).group(0)
+            name = re.match(r"[a-z]+( (show|set|reset|list))?", left).group(0)
             text = run("vramctl", *name.split(), "--help")
             self.assertIn(f"vramctl {left} ", text + " ")
             self.assertIn(right[1:], text)
@@ -94,7 +94,7 @@ class Vramctl(unittest.TestCase):
         self.assertEqual(len(words), len(set(words)))
         self.assertIn("--all", run("vramctl", "--complete", "evict").split())
         second = {word for word in run("vramctl", "--complete", "limit").split() if word[0] != "-"}
-        self.assertEqual(second, {"show", "set"})
+        self.assertEqual(second, {"list", "reset", "set", "show"})
 
     def test_completion_of_the_shell(self):
         script = (
@@ -183,7 +183,7 @@ class Vramd(unittest.TestCase):
         for line in printed.splitlines():
             if line.startswith("["):
                 section = line.strip("[]")
-            elif line:
+            elif line and line[0] != "#":
                 key, value = line.split(" =", 1)
                 values[section, key] = value.strip()
         settings = self.settings()
@@ -193,6 +193,7 @@ class Vramd(unittest.TestCase):
             ("device", "name"),
             ("device", "card"),
             ("swap", "path"),
+            ("limits", "dir"),
             ("io", "fault"),
         }
         for name, default in settings.items():

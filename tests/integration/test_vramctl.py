@@ -3,6 +3,7 @@
 """vramctl: every command against a daemon with a client, without a daemon, and against what is
 none."""
 
+import itertools
 import json
 import mmap
 import os
@@ -128,7 +129,8 @@ class WithDaemon(unittest.TestCase):
         starts = [(m.group(0), m.start(), m.end()) for m in re.finditer(r"\S+", lines[first])]
         return [
             dict(zip((title for title, _, _ in starts), re.split(r"\s{2,}", line.strip())))
-            for line in lines[first + 1 :]
+            # The first table of it.
+            for line in itertools.takewhile(bool, lines[first + 1 :])
         ]
 
     def refused(self, *args, code=1, says=""):
@@ -271,7 +273,10 @@ class WithDaemon(unittest.TestCase):
         self.refused(
             "limit", "set", "session:999999", "vram.max=1G", says="there is no session:999999"
         )
-        self.refused("limit", "set", "exe:/bin/sh", "vram.max=1G", says="users and sessions")
+        self.refused("limit", "set", "exe:bin/sh", "vram.max=1G", says="a path is absolute")
+        self.refused("limit", "set", "cgroup:/", "vram.max=1G", says="device.budget")
+        self.refused("limit", "set", f"session:{self.session}", "vram.max=1G", "--save", says="ends")
+        self.refused("limit", "reset", me, "vram.max=1G", says="has no value")
         for setting in (
             "vram.max",
             "vram.max=",
@@ -501,7 +506,7 @@ class OfOtherUsers(unittest.TestCase):
         ):
             done = vramctl(*command.split(), path=self.path, wrapper=self.nobody)
             self.assertEqual((done.returncode, done.stdout), (1, ""), command)
-            self.assertIn("is for root", done.stderr)
+            self.assertIn("for root", done.stderr)
         models = json.loads(vramctl("-j", "models", path=self.path).stdout)["models"]
         self.assertEqual(
             [(m["name"], m["resident_bytes"]) for m in models], [("secret.gguf", LAYER * LAYERS)]

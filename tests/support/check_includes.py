@@ -37,7 +37,7 @@ PARTS = [
 # name it has, or has as a prefix before an underscore (gpu_host.c: gpu). It may include
 # its own layer and those below; whoever is above is told by callback.
 DAEMON_LAYERS = [
-    ["log", "loop", "policy", "admission", "job", "gpu", "privileges", "config", "json_text", "trace", "trigger"],
+    ["log", "loop", "policy", "admission", "job", "gpu", "privileges", "config", "json_text", "trace", "trigger", "names"],
     ["arbiter", "limits", "limit_table", "object", "store", "swap", "hostpool", "pager"],
     ["scheduler", "snapshot"],
     ["session", "admin", "listener", "metrics"],

@@ -23,6 +23,7 @@ struct options {
 	bool version;
 	bool complete;
 	bool watch;
+	bool save;
 	const char *interval;
 	const char *format;
 	bool wait;
@@ -52,6 +53,8 @@ extern const struct cli vramctl_cli;
 
 /* Asks, and prints the answer as JSON or by `show`. The request is taken. Return: an exit status. */
 int ask_and_show(const struct options *options, json_t *request, void (*show)(const json_t *));
+/* Prints an answer as JSON or by `show`. It is taken. */
+void show_answer(const struct options *options, json_t *answer, void (*show)(const json_t *));
 /* Asks for what is said besides. Return: NULL if the daemon does not say. */
 json_t *ask_quietly(const struct options *options, const char *command);
 /* Prints `key` of every row of `list` in the answer, with `prefix` before it. */
@@ -62,12 +65,17 @@ void complete_names(const struct options *options, const char *request, const ch
 
 int run_limit_show(const struct options *options, int argc, char *const argv[]);
 int run_limit_set(const struct options *options, int argc, char *const argv[]);
+int run_limit_reset(const struct options *options, int argc, char *const argv[]);
+int run_limit_list(const struct options *options, int argc, char *const argv[]);
+int run_reload(const struct options *options, int argc, char *const argv[]);
 /*
  * Users have names here and numbers there. Return: the subject for the daemon, to be freed; NULL, after saying so, if
  * there is no such user.
  */
 char *subject_resolve(const char *text);
 void complete_subject(const struct options *options, int argc, char *const argv[]);
+void complete_limit_set(const struct options *options, int argc, char *const argv[]);
+void complete_limit_reset(const struct options *options, int argc, char *const argv[]);
 
 /* ---- pressure.c, metrics.c ---- */
 

@@ -9,6 +9,11 @@
 #include "tools/vramctl/command.h"
 #include "tools/vramctl/show.h"
 
+#define SUBJECTS                                                                                              \
+	"SUBJECT is user:NAME or user:UID (all sessions of the user together), group:NAME or group:GID\n"     \
+	"(each user who is in it), cgroup:/PATH (with what is below it), exe:/PATH (a program), session:ID\n" \
+	"(as in 'vramctl clients') or default (users without a limit of their own or their groups').\n"
+
 const struct command commands[] = {
 	{ .name = "status",
 	  .help = "the daemon, its devices and what was paged",
@@ -28,29 +33,41 @@ const struct command commands[] = {
 	  .help = "the models and buffers, and what of them is resident",
 	  .request = "models",
 	  .show = show_models },
+	{ .name = "limit list",
+	  .run = run_limit_list,
+	  .help = "every rule about limits, and where it comes from",
+	  .detail =
+		  "Rules come from the files in limits.d (vramd.limits(5)) and from 'limit set'.\n" },
+	{ .name = "limit reset",
+	  .args = "SUBJECT [TIER.KEY]...",
+	  .min_args = 1,
+	  .max_args = 65,
+	  .run = run_limit_reset,
+	  .complete = complete_limit_reset,
+	  .help = "take back what was set at run time",
+	  .detail =
+		  "Without TIER.KEY everything that was set for SUBJECT. Files in limits.d stay as they are, but\n"
+		  "for what --save had kept, with --save.\n" },
 	{ .name = "limit show",
 	  .args = "[SUBJECT]",
 	  .max_args = 1,
 	  .run = run_limit_show,
 	  .complete = complete_subject,
-	  .help = "limits and use",
-	  .detail =
-		  "SUBJECT is user:NAME, user:UID, session:ID (as in 'vramctl clients') or default, which is for\n"
-		  "users without limits of their own.\n" },
+	  .help = "limits, use, and which rule gave each value",
+	  .detail = SUBJECTS },
 	{ .name = "limit set",
 	  .args = "SUBJECT TIER.KEY=VALUE...",
 	  .min_args = 2,
 	  .max_args = 65,
 	  .run = run_limit_set,
-	  .complete = complete_subject,
-	  .help = "set limits, until the daemon ends",
-	  .detail =
-		  "SUBJECT is user:NAME, user:UID, session:ID (as in 'vramctl clients') or default, which is for\n"
-		  "users without limits of their own.\n"
-		  "TIER is vram, host or disk.\n"
-		  "KEY is min (never taken away), low (taken away only when nothing else is left), high\n"
-		  "(taken away first), max (hard) or weight (1 to 10000, 100 is usual).\n"
-		  "VALUE is a size like 4G, max for no limit, or default.\n" },
+	  .complete = complete_limit_set,
+	  .help = "set limits, until the daemon ends or for good",
+	  .detail = SUBJECTS
+	  "TIER is vram, host or disk.\n"
+	  "KEY is min (never taken away), low (taken away only when nothing else is left), high\n"
+	  "(throttled and taken away above it), max (hard) or weight (1 to 10000, 100 is usual).\n"
+	  "VALUE is a size like 4G, a percentage of what the device has, max for no limit, or default\n"
+	  "to take the setting back.\n" },
 	{ .name = "pressure",
 	  .args = "[SUBJECT]",
 	  .max_args = 1,
@@ -141,6 +158,11 @@ const struct command commands[] = {
 	  .run = run_jobs,
 	  .complete = complete_job,
 	  .help = "what vramd is doing for administrators, or has done" },
+	{ .name = "reload",
+	  .run = run_reload,
+	  .help = "let vramd read its configuration and limits again",
+	  .detail =
+		  "A mistake in one of the files refuses all of them: what was in force stays in force.\n" },
 	{ .name = "version", .run = run_version, .help = "the versions of vramctl and vramd" },
 	{ .name = NULL },
 };
@@ -179,6 +201,12 @@ int ask_and_show(const struct options *options, json_t *request, void (*show)(co
 	json_decref(request);
 	if (r < 0)
 		return EXIT_FAILURE;
+	show_answer(options, answer, show);
+	return EXIT_SUCCESS;
+}
+
+void show_answer(const struct options *options, json_t *answer, void (*show)(const json_t *))
+{
 	show_add_users(answer);
 	if (options->json) {
 		json_dumpf(answer, stdout, JSON_INDENT(2));
@@ -187,7 +215,6 @@ int ask_and_show(const struct options *options, json_t *request, void (*show)(co
 		show(answer);
 	}
 	json_decref(answer);
-	return EXIT_SUCCESS;
 }
 
 /* Asks for what `devices` says besides. Return: NULL if the daemon does not say. */

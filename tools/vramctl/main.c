@@ -29,6 +29,7 @@ enum {
 	OPT_TO,
 	OPT_HOLD,
 	OPT_SIGNAL,
+	OPT_SAVE,
 };
 
 static const struct cli_option option_table[] = {
@@ -39,12 +40,13 @@ static const struct cli_option option_table[] = {
 	{ OPT_INTERVAL, 0, "interval", "TIME", "how often, with --watch [2s]", " pressure " },
 	{ OPT_FORMAT, 0, "format", "FORMAT", "openmetrics [the usual] or prometheus", " metrics " },
 	{ OPT_WAIT, 0, "wait", NULL, "wait until it is done, and show how far it is",
-	  " drain pin prefetch jobs " },
+	  " drain pin prefetch jobs limit set " },
 	{ OPT_TIMEOUT, 0, "timeout", "TIME", "wait, but no longer than this (exit status 3)",
-	  " drain pin prefetch jobs " },
+	  " drain pin prefetch jobs limit set " },
 	{ OPT_TO, 0, "to", "host|disk", "how far out", " drain " },
 	{ OPT_HOLD, 0, "hold", NULL, "keep it out until 'vramctl resume'", " drain " },
 	{ OPT_SIGNAL, 0, "signal", "NAME", "the signal, by name or number [TERM]", " kill " },
+	{ OPT_SAVE, 0, "save", NULL, "keep it in limits.d too", " limit set limit reset " },
 	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
 	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
 	CLI_OPTION_COMPLETE(OPT_COMPLETE),
@@ -202,6 +204,9 @@ static int options_parse(struct options *out, unsigned long *given, int argc, ch
 			break;
 		case OPT_SIGNAL:
 			out->signal = optarg;
+			break;
+		case OPT_SAVE:
+			out->save = true;
 			break;
 		case OPT_HELP:
 			out->help = true;

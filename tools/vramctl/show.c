@@ -251,34 +251,6 @@ void cell_subject(struct table *table, const json_t *object)
 		table_cell(table, "%s", text_of(object, "subject"));
 }
 
-void show_limits(const json_t *answer)
-{
-	static const struct table_column columns[] = {
-		{ "SUBJECT", false }, { "TIER", false },   { "USAGE", true }, { "PEAK", true },
-		{ "MIN", true },      { "LOW", true },	   { "HIGH", true },  { "MAX", true },
-		{ "WEIGHT", true },   { "REFUSED", true },
-	};
-	const json_t *limit;
-	struct table table;
-	size_t i;
-
-	table_init(&table, columns, N(columns));
-	json_array_foreach(json_object_get(answer, "limits"), i, limit) {
-		cell_subject(&table, limit);
-		table_cell(&table, "%s", text_of(limit, "tier"));
-		cell_size(&table, limit, "usage_bytes");
-		cell_size(&table, limit, "peak_bytes");
-		cell_size(&table, limit, "min");
-		cell_size(&table, limit, "low");
-		cell_size(&table, limit, "high");
-		cell_size(&table, limit, "max");
-		cell_number(&table, limit, "weight");
-		cell_number(&table, limit, "refused");
-	}
-	table_print(&table, stdout);
-	table_deinit(&table);
-}
-
 void show_evicted(const json_t *answer)
 {
 	char text[SIZE_TEXT_MAX];

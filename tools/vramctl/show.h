@@ -9,7 +9,6 @@ void show_status(const json_t *answer);
 void show_devices(const json_t *answer);
 void show_clients(const json_t *answer);
 void show_models(const json_t *answer);
-void show_limits(const json_t *answer);
 void show_pressure(const json_t *answer);
 void show_evicted(const json_t *answer);
 /* control.c; nothing where nobody waits. */
