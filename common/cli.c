@@ -105,7 +105,12 @@ int cli_usage(const struct cli *cli, const char *format, ...)
 
 void cli_print_row(const struct cli *cli, const char *left, const char *help)
 {
-	printf("  %-*s %s\n", cli->column ? cli->column : CLI_COLUMN, left, help);
+	int column = cli->column ? cli->column : CLI_COLUMN;
+
+	if ((int)strlen(left) > column)
+		printf("  %s\n  %*s %s\n", left, column, "", help);
+	else
+		printf("  %-*s %s\n", column, left, help);
 }
 
 void cli_print_options(const struct cli *cli, const char *command)

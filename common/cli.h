@@ -65,7 +65,7 @@ __attribute__((format(printf, 2, 3))) int cli_usage(const struct cli *cli, const
 
 /* The part "Options:" of --help. command NULL: all options. */
 void cli_print_options(const struct cli *cli, const char *command);
-/* One line of it, also for other tables: left in a column, what it is to the right. */
+/* One line of it, also for other tables: left in a column, what it is to the right, or below if left is too long. */
 void cli_print_row(const struct cli *cli, const char *left, const char *help);
 
 /* ---- completion ---- */

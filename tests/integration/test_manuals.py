@@ -54,83 +54,131 @@ def page(name):
 def help_part(text, title):
     """The lines of a part of --help, as (what stands left, what stands right)."""
     part = re.search(rf"^{title}[^\n]*:\n((?:  .*\n)+)", text, re.M).group(1)
+    # What is right of something long stands below it.
+    part = re.sub(r"(\S)\n {12,}", r"\1  ", part)
     return [tuple(re.split(r"\s{2,}", line.strip(), maxsplit=1)) for line in part.splitlines()]
 
 
-def options_of(lines):
-    """["-j, --json", "--socket PATH"] of a help text."""
-    return sorted(left if not left.startswith("-") else left for left, _ in lines)
+def command_name(left):
+    """["limit", "show"] of "limit show [SUBJECT]"."""
+    return re.match(r"[a-z]+( [a-z]+)?(?![a-z=]*[|])", left).group(0).split()
 
 
-class Vramctl(unittest.TestCase):
-    def setUp(self):
-        self.help = run("vramctl", "--help")
-        self.page = page("vramctl.1")
+# Program, page, and which parts of --help are which sections of it.
+PROGRAMS = [
+    ("vramctl", "vramctl.1", {"Options": "OPTIONS", "Commands": "COMMANDS"}),
+    ("vramtop", "vramtop.1", {"Options": "OPTIONS", "Keys": "KEYS", "Columns": "COLUMNS"}),
+    ("vramrun", "vramrun.1", {"Options": "OPTIONS"}),
+    ("vramd", "vramd.8", {"Options": "OPTIONS"}),
+    ("vramtrace", "vramtrace.8", {"Options": "OPTIONS", "Views": "VIEWS"}),
+]
+# A program without its page has none to be compared with.
+PROGRAMS = [at for at in PROGRAMS if os.path.exists(os.path.join(SRC, "docs", "man", at[1]))]
+# In the page several columns may share a paragraph: "in, out, written".
+SEVERAL = {"COLUMNS"}
 
-    def test_options(self):
-        self.assertEqual(options_of(help_part(self.help, "Options")), sorted(self.page["OPTIONS"]))
 
-    def test_commands(self):
-        commands = [left for left, _ in help_part(self.help, "Commands")]
-        self.assertEqual(commands, self.page["COMMANDS"])
-        self.assertGreaterEqual(len(commands), 9)
+def long_options(lefts):
+    return {word for left in lefts for word in re.findall(r"--[a-z-]+", left.split("[=")[0])}
+
+
+def differences(text, sections, parts, words, only_for_commands=()):
+    """What --help, the page and the completion do not agree upon, as sentences."""
+    found = []
+    for title, section in parts.items():
+        lefts = [left for left, _ in help_part(text, title)]
+        tags = sections.get(section, [])
+        if section in SEVERAL:
+            tags = [word for tag in tags for word in tag.split(", ")]
+            lefts, tags = sorted(lefts), sorted(tags)
+        found += [f"{left}: not in the page's {section}" for left in lefts if left not in tags]
+        found += [f"{tag}: in {section}, not in --help" for tag in tags if tag not in lefts]
+        if section != "OPTIONS" and not found and lefts != tags:
+            found.append(f"{section}: in another order than --help")
+        if len(set(lefts)) != len(lefts):
+            found.append(f"{title}: something stands twice")
+    options = long_options(left for left, _ in help_part(text, "Options")) - set(only_for_commands)
+    offered = [word for word in words if word.startswith("--")]
+    found += [f"{option}: not completed" for option in options if option not in offered]
+    found += [f"{word}: completed, not in --help" for word in offered if word not in options]
+    if len(set(words)) != len(words):
+        found.append("completed twice")
+    return found
+
+
+class Pages(unittest.TestCase):
+    """--help, which is printed from the table that parses, against page and completion."""
+
+    def material(self, program, name):
+        """(--help, the page, what is completed first, options that only some commands have)"""
+        text = run(program, "--help")
+        special = set()
+        if program in ("vramctl", "vramtrace"):
+            title = "Commands" if program == "vramctl" else "Views"
+            every = long_options(left for left, _ in help_part(text, "Options"))
+            names = [command_name(left) for left, _ in help_part(text, title)]
+            each = [
+                long_options(left for left, _ in help_part(run(program, *at, "--help"), "Options"))
+                for at in names
+            ]
+            special = every - set.intersection(*each)
+            # Each is for some command.
+            self.assertEqual(set.union(*each), every)
+        return text, page(name), run(program, "--complete").split(), special
+
+    def test_programs(self):
+        for program, name, parts in PROGRAMS:
+            with self.subTest(program=program):
+                text, sections, words, special = self.material(program, name)
+                self.assertEqual(differences(text, sections, parts, words, special), [])
+                self.assertGreaterEqual(len(help_part(text, "Options")), 9)
+
+    def test_planted_differences(self):
+        """Each of these would be found."""
+        program, name, parts = PROGRAMS[1]
+        text, sections, words, _ = self.material(program, name)
+        self.assertEqual(differences(text, sections, parts, words), [])
+
+        def changed(section, change):
+            return {**sections, section: change(list(sections[section]))}
+
+        def swapped(tags):
+            return [tags[1], tags[0], *tags[2:]]
+
+        for what, found in {
+            "a new option": (text.replace("      --ascii", "  -a, --ascii"), sections, words),
+            "an argument": (text.replace("--iterations N", "--iterations M"), sections, words),
+            "one that is gone": (re.sub(r"\n .*--ascii.*", "", text), sections, words),
+            "a forgotten paragraph": (text, changed("OPTIONS", lambda t: t[1:]), words),
+            "one too many": (text, changed("OPTIONS", lambda t: [*t, "--more"]), words),
+            "another order": (text, changed("KEYS", swapped), words),
+            "a key": (text, changed("KEYS", lambda t: t[:-1]), words),
+            "a column": (text, changed("COLUMNS", lambda t: [*t, "speed"]), words),
+            "no completion": (text, sections, words[1:]),
+            "too much of it": (text, sections, [*words, "--more"]),
+            "twice": (text, sections, [*words, words[0]]),
+        }.items():
+            with self.subTest(planted=what):
+                self.assertNotEqual(differences(found[0], found[1], parts, found[2]), [])
 
     def test_every_command_has_help(self):
-        for left, right in help_part(self.help, "Commands"):
-            name = re.match(r"[a-z]+( (show|set|reset|list))?", left).group(0)
-            text = run("vramctl", *name.split(), "--help")
-            self.assertIn(f"vramctl {left} ", text + " ")
-            self.assertIn(right[1:], text)
+        for program, title, least in (("vramctl", "Commands", 9), ("vramtrace", "Views", 5)):
+            lines = help_part(run(program, "--help"), title)
+            self.assertGreaterEqual(len(lines), least)
+            for left, right in lines:
+                text = run(program, *command_name(left), "--help")
+                self.assertIn(f"{program} {left} ", text + " ")
+                self.assertIn(right[1:], text)
 
-    def test_completion(self):
-        words = run("vramctl", "--complete").split()
-        names = {left.split()[0] for left, _ in help_part(self.help, "Commands")}
-        # Those that every command has: `version` has no others.
-        options = {
-            re.search(r"--[a-z]+", left).group(0)
-            for left, _ in help_part(run("vramctl", "version", "--help"), "Options")
-        }
-        self.assertEqual(set(words), names | options)
-        self.assertEqual(len(words), len(set(words)))
-        self.assertIn("--all", run("vramctl", "--complete", "evict").split())
-        second = {word for word in run("vramctl", "--complete", "limit").split() if word[0] != "-"}
-        self.assertEqual(second, {"list", "reset", "set", "show"})
-
-    def test_completion_of_the_shell(self):
-        script = (
-            'source "$1"; COMP_WORDS=("$2" "$3" "$4"); COMP_CWORD=$5; COMP_LINE="$2 $3 $4"; _vram; '
-            'echo "${COMPREPLY[*]}"'
-        )
-        for words, at, wanted in (
-            (("li", ""), 1, "limit"),
-            (("limit", "sh"), 2, "show"),
-            (("--js", ""), 1, "--json"),
-            (("evict", "--a"), 2, "--all"),
-        ):
-            done = subprocess.run(
-                [
-                    "bash",
-                    "-c",
-                    script,
-                    "bash",
-                    os.path.join(SRC, "packaging/completion/vram"),
-                    os.path.join(BUILD, "vramctl"),
-                    *words,
-                    str(at),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            )
-            self.assertEqual(done.stdout.strip(), wanted, (words, done))
-
-
-class Vramrun(unittest.TestCase):
-    def test_options(self):
-        options = [left for left, _ in help_part(run("vramrun", "--help"), "Options")]
-        self.assertEqual(options, page("vramrun.1")["OPTIONS"])
-        self.assertGreaterEqual(len(options), 11)
+    def test_commands_are_completed(self):
+        for program, title in (("vramctl", "Commands"), ("vramtrace", "Views")):
+            names = [command_name(left) for left, _ in help_part(run(program, "--help"), title)]
+            words = [word for word in run(program, "--complete").split() if word[0] != "-"]
+            self.assertEqual(sorted(words), sorted({name[0] for name in names}))
+            for first in {name[0] for name in names if len(name) > 1}:
+                second = {name[1] for name in names if name[0] == first and len(name) > 1}
+                words = run(program, "--complete", first).split()
+                self.assertEqual({word for word in words if word[0] != "-"}, second)
 
 
 class Vramd(unittest.TestCase):
@@ -146,17 +194,22 @@ class Vramd(unittest.TestCase):
         self.assertGreaterEqual(len(found), 27)
         return found
 
-    def test_options(self):
-        options = [left for left, _ in help_part(self.help, "Options")]
-        self.assertEqual(options, page("vramd.8")["OPTIONS"])
-
-    def test_settings_of_the_manual(self):
-        documented = {}
-        for section, tags in page("vramd.conf.5").items():
+    def documented(self, sections):
+        """The same as settings(), of the page."""
+        found = {}
+        for section, tags in sections.items():
             for tag in tags if section.startswith("[") else ():
                 key, default = re.match(r"(\w+) \((.*)\)$", tag).groups()
-                documented[section.strip("[]"), key] = default
-        self.assertEqual(documented, self.settings())
+                found[section.strip("[]"), key] = default
+        return found
+
+    def test_settings_of_the_manual(self):
+        sections = page("vramd.conf.5")
+        self.assertEqual(self.documented(sections), self.settings())
+        # A key too few, one too many, and another default are found.
+        for change in (lambda t: t[1:], lambda t: [*t, "more (1)"], lambda t: ["path (/)", *t[1:]]):
+            planted = {**sections, "[swap]": change(sections["[swap]"])}
+            self.assertNotEqual(self.documented(planted), self.settings())
 
     def test_packaged_configuration(self):
         """With its comment signs taken off it is the built-in configuration."""

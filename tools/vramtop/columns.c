@@ -293,7 +293,7 @@ const struct column top_columns[] = {
 	[COL_FAULTS] = { "faults", "FLT/s", "waits a second", SESSIONS, 5, 0, { 15, 0, 0, 0 }, -1 },
 	[COL_PRESSURE] = { "pressure",
 			   "SOME",
-			   "pressure: percent of the last 10 s with a wait",
+			   "percent of the last 10 s with a wait, as vramd averages it",
 			   SESSIONS | TENANTS,
 			   5,
 			   0,
