@@ -22,7 +22,7 @@ import vram_wire  # noqa: E402
 TMP = os.environ["TEST_TMP"]
 HELLO, MODEL_OPEN, EXTENTS, BUFFER_NEW, OBJECT_CLOSE, UFFD, MAP, UNMAP = range(1, 9)
 ACQUIRE, CANCEL, USED, PREFETCH, ORDER, PASS, STATS, ADMIN = range(9, 17)
-DEVICE, ATTACH, CHUNKS, RECLAIMED = range(17, 21)
+DEVICE, ATTACH, CHUNKS, RECLAIMED, TRIGGER, ADMIT = range(17, 23)
 REPLY = vram_wire.REPLY
 BIG32, BIG64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 FILE_BYTES = 1 << 20
@@ -82,6 +82,8 @@ VALID = {
     ATTACH: (bytes(24), 0, True),
     CHUNKS: (struct.pack("=IIQ", 1, 0, 1), 0, True),
     RECLAIMED: (struct.pack("=IIQ", 1, 0, 1), 0, False),
+    TRIGGER: (struct.pack("=IIQQ", 1, 0, 100000, 1000000), 0, True),
+    ADMIT: (struct.pack("=QQiI", 4096, 0, 0, 0), 0, True),
 }
 
 
@@ -221,7 +223,7 @@ class Hostile(unittest.TestCase):
         self.assertIsNone(client.receive())
 
     def test_types_that_do_not_exist(self):
-        for kind in (0, 21, 63, 64, 65, 66, REPLY | HELLO, REPLY, BIG32):
+        for kind in (0, 23, 63, 64, 65, 66, REPLY | HELLO, REPLY, BIG32):
             self.send_ends(kind, why="unknown type")
 
     def test_error_and_seq_in_requests(self):
