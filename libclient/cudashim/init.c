@@ -35,6 +35,8 @@ __attribute__((constructor(101))) static void load(void)
 	shim.require = flag("VRAMRUN_REQUIRE");
 	shim.stats = flag("VRAMRUN_STATS");
 	shim.name = secure_getenv("VRAMRUN_NAME");
+	admit_wish_read(&shim.wish, secure_getenv("VRAMRUN_WAIT"),
+			secure_getenv("VRAMRUN_PRIORITY"), secure_getenv("VRAMRUN_WORKING_SET"));
 	if (!shim.name)
 		shim.name = program_invocation_short_name;
 	turn_init();

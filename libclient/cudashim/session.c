@@ -83,6 +83,22 @@ static int do_without(const char *why)
 	return -ENOTCONN;
 }
 
+/*
+ * Waits its turn, if the user wants that. How much the program will allocate nobody knows: without --working-set it is
+ * what limits promise to it.
+ */
+static int be_admitted(struct vram_client *client)
+{
+	int r = 0;
+
+	if (!shim.wish.wanted)
+		return 0;
+	client_lock(client);
+	r = admit_wish_ask(&shim.wish, client, 0, shim.name, report_line);
+	client_unlock(client);
+	return r == -ENOTCONN ? 0 : r;
+}
+
 /* The lock is held. */
 static int connect_vramd(void)
 {
@@ -97,6 +113,12 @@ static int connect_vramd(void)
 	r = cuda_client_connect(NULL, shim.name, &turn.driver, NULL, &hooks, &client);
 	if (r < 0)
 		return do_without(vram_error_text());
+	r = be_admitted(client);
+	if (r < 0) {
+		/* Asked for again with the next allocation. */
+		vram_close(client);
+		return -ENOMEM;
+	}
 	r = vram_client_cuda_device(client, &card);
 	if (r == 0)
 		r = turn_start_thread();

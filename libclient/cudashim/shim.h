@@ -47,6 +47,7 @@
 #include <stdint.h>
 
 #include "common/cuda_abi.h"
+#include "libclient/admit_wish.h"
 #include "libclient/cudashim/gate.h"
 #include "libclient/cudashim/hooks.h"
 
@@ -66,6 +67,7 @@ struct shim {
 	bool require;
 	bool stats;
 	const char *name;
+	struct admit_wish wish;
 };
 
 extern struct shim shim;

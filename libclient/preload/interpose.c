@@ -42,6 +42,8 @@ __attribute__((constructor)) static void begin(void)
 	shim.require = is_set("VRAMRUN_REQUIRE");
 	shim.stats = is_set("VRAMRUN_STATS");
 	shim.name = getenv("VRAMRUN_NAME");
+	admit_wish_read(&shim.wish, getenv("VRAMRUN_WAIT"), getenv("VRAMRUN_PRIORITY"),
+			getenv("VRAMRUN_WORKING_SET"));
 	if (shim.name)
 		shim.name = strdup(shim.name);
 }

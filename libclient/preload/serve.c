@@ -169,18 +169,25 @@ static void refuse(struct shim_file *file, int r, const char *why)
 	file->refused = file->refused || r != -ENOTCONN;
 }
 
-/* What the file says about its layers; without it the daemon learns the order. */
-static void make_plan(struct plan *plan, int fd, const struct shim_file *file)
+/*
+ * What the file says about its layers; without it the daemon learns the order. *out_bytes: of all files of the
+ * model, if it has several.
+ */
+static void make_plan(struct plan *plan, int fd, const struct shim_file *file, uint64_t *out_bytes)
 {
 	struct vram_layout *layout;
 	char text[200];
 
 	memset(plan, 0, sizeof(*plan));
+	*out_bytes = file->size;
 	if (layout_open_fd(fd, &layout, text, sizeof(text)) < 0) {
 		if (shim.verbose)
 			report_line("%s: its layers are not known: %s", file->name, text);
 		return;
 	}
+	*out_bytes = 0;
+	for (uint32_t f = 0; f < layout->n_files; f++)
+		*out_bytes += layout->files[f].size_bytes;
 	for (uint32_t f = 0; f < layout->n_files; f++) {
 		if (layout->files[f].dev != file->dev || layout->files[f].ino != file->ino)
 			continue;
@@ -191,11 +198,26 @@ static void make_plan(struct plan *plan, int fd, const struct shim_file *file)
 	layout_free(layout);
 }
 
+/* Waits its turn, with the first model. Both locks are held, the client's not while it waits. */
+static int be_admitted(struct vram_client *client, uint64_t bytes)
+{
+	int r;
+
+	if (!shim.wish.wanted || shim.admitted)
+		return 0;
+	r = admit_wish_ask(&shim.wish, client, bytes, program_invocation_short_name, report_line);
+	shim.admitted = r == 0;
+	/* Without a daemon it is as without the wish. */
+	return r == -ENOTCONN ? 0 : r;
+}
+
 /* The daemon's object for the file, opened at its first mapping. Both locks are held. */
-static struct object *need_object(struct vram_client *client, struct shim_file *file, int fd)
+static struct object *need_object(struct vram_client *client, struct shim_file *file, int fd,
+				  int *out_error)
 {
 	struct object *object = atomic_load(&file->object);
 	struct plan plan;
+	uint64_t bytes;
 	int own, r;
 
 	if (object || file->refused)
@@ -205,7 +227,14 @@ static struct object *need_object(struct vram_client *client, struct shim_file *
 		refuse(file, -EMFILE, "no descriptor left");
 		return NULL;
 	}
-	make_plan(&plan, own, file);
+	make_plan(&plan, own, file, &bytes);
+	r = be_admitted(client, bytes);
+	if (r < 0) {
+		plan_deinit(&plan);
+		close(own);
+		*out_error = r == -EAGAIN ? -ETIMEDOUT : r;
+		return NULL;
+	}
 	if (plan.n_extents > client->hello.max_extents)
 		plan_deinit(&plan);
 	r = object_new_model(client, own, file->size, file->name, 0, plan.n_layers, plan.extents,
@@ -271,7 +300,7 @@ int serve_mmap(void *addr, size_t length, int flags, int fd, off_t offset, void 
 	struct vram_client *client;
 	struct shim_file *file;
 	struct object *object;
-	int open_flags, r = 0;
+	int open_flags, r = 0, refused = 0;
 	struct stat st;
 
 	if (!is_model(fd, &st, &open_flags))
@@ -282,7 +311,7 @@ int serve_mmap(void *addr, size_t length, int flags, int fd, off_t offset, void 
 	if (client) {
 		client_lock(client);
 		r = client_reconnect(client);
-		object = r == 0 ? need_object(client, file, fd) : NULL;
+		object = r == 0 ? need_object(client, file, fd, &refused) : NULL;
 		if (object)
 			r = map_object(client, object, addr, length, flags, offset, out);
 		if (r < 0)
@@ -292,6 +321,8 @@ int serve_mmap(void *addr, size_t length, int flags, int fd, off_t offset, void 
 			file->mapped = true;
 	}
 	pthread_mutex_unlock(&shim.lock);
+	if (refused)
+		return refused;
 	if (file && r <= 0)
 		return shim.require ? -EIO : 0;
 	return r;

@@ -31,6 +31,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "libclient/admit_wish.h"
 #include "libclient/internal.h"
 
 /* Model files of one process. */
@@ -66,6 +67,9 @@ struct shim {
 	bool require;
 	bool stats;
 	const char *name;
+	struct admit_wish wish;
+
+	bool admitted; /* lock: asked, and let in */
 };
 
 extern struct shim shim;
@@ -75,7 +79,7 @@ extern __thread int shim_busy __attribute__((tls_model("initial-exec")));
 
 /*
  * mmap of a descriptor that may be a model. Return: 1: *out is the answer; 0: not ours, do it plainly; -errno: fail
- * with it (only with --require).
+ * with it (only with --require, or when it was not admitted).
  */
 int serve_mmap(void *addr, size_t length, int flags, int fd, off_t offset, void **out);
 /* Whatever of ours lies in the range is forgotten; it stays mapped, for the caller to unmap or replace. */

@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #include "common/cli.h"
+#include "common/duration.h"
 #include "common/proto.h"
+#include "common/size.h"
 #include "libclient/vram.h"
 #include "tools/vramrun/device.h"
 #include "tools/vramrun/driver.h"
@@ -43,6 +45,10 @@ struct options {
 	bool quiet;
 	bool verbose;
 	bool stats;
+	/* As libclient/admit_wish.h has them; "": not given. */
+	char wait[24];
+	char priority[8];
+	char working_set[24];
 };
 
 enum {
@@ -54,6 +60,9 @@ enum {
 	OPT_NAME,
 	OPT_DRIVER,
 	OPT_NO_CUDA,
+	OPT_WAIT,
+	OPT_PRIORITY,
+	OPT_WORKING_SET,
 	OPT_COMPLETE,
 	OPT_VERSION,
 	OPT_HELP,
@@ -71,6 +80,12 @@ static const struct cli_option option_table[] = {
 	{ OPT_DRIVER, 0, "driver", "PATH",
 	  "the CUDA driver's library [$VRAM_CUDA_REAL, or as it is found]", NULL },
 	{ OPT_NO_CUDA, 0, "no-cuda", NULL, "leave PROGRAM's memory on a card to the driver", NULL },
+	{ OPT_WAIT, 'w', "wait", "[TIME]",
+	  "wait for room for the model [as limits.admit_timeout says]", NULL },
+	{ OPT_PRIORITY, 0, "priority", "N",
+	  "wait, before those with a larger number, -20 to 19 [0]", NULL },
+	{ OPT_WORKING_SET, 0, "working-set", "SIZE", "wait for so much room [the model's size]",
+	  NULL },
 	CLI_OPTION_COMPLETE(OPT_COMPLETE),
 	{ OPT_VERSION, 0, "version", NULL, "print the version, and exit", NULL },
 	{ OPT_HELP, 'h', "help", NULL, "print this, and exit", NULL },
@@ -81,7 +96,7 @@ static const struct cli_option option_table[] = {
 static const struct cli cli = { .program = "vramrun",
 				.options = option_table,
 				.stop_at_operand = true,
-				.column = 18 };
+				.column = 26 };
 
 static void help(void)
 {
@@ -152,6 +167,11 @@ static int set_flag(const char *name, bool on)
 	return on ? setenv(name, "1", 1) : unsetenv(name);
 }
 
+static int set_text(const char *name, const char *text)
+{
+	return *text ? setenv(name, text, 1) : unsetenv(name);
+}
+
 /* Relative to where we are now: the program may go elsewhere. */
 static int set_socket(const char *path)
 {
@@ -198,6 +218,10 @@ static int set_environment(const struct options *options, const char *shim, cons
 	    set_flag("VRAMRUN_VERBOSE", options->verbose) ||
 	    set_flag("VRAMRUN_STATS", options->stats))
 		return -1;
+	if (set_text("VRAMRUN_WAIT", options->wait) ||
+	    set_text("VRAMRUN_PRIORITY", options->priority) ||
+	    set_text("VRAMRUN_WORKING_SET", options->working_set))
+		return -1;
 	if (driver) {
 		char folder[PATH_MAX];
 
@@ -219,6 +243,48 @@ static bool daemon_answers(const struct options *options)
 		return false;
 	vram_close(client);
 	return true;
+}
+
+/* One of the options about being admitted. Return: false after saying what is wrong. */
+static bool parse_wish(struct options *options, int id)
+{
+	uint64_t n;
+	char *end;
+	long nice;
+
+	if (!*options->wait)
+		snprintf(options->wait, sizeof(options->wait), "default");
+	switch (id) {
+	case OPT_WAIT:
+		if (!optarg)
+			return true;
+		if (strcmp(optarg, "forever") == 0)
+			snprintf(options->wait, sizeof(options->wait), "forever");
+		else if (duration_parse(optarg, &n) == 0 && n <= INT64_MAX)
+			snprintf(options->wait, sizeof(options->wait), "%llu",
+				 (unsigned long long)n);
+		else
+			return cli_usage(&cli,
+					 "--wait: '%s' is not a time like 30s or 5m, nor forever",
+					 optarg),
+			       false;
+		return true;
+	case OPT_PRIORITY:
+		nice = strtol(optarg, &end, 10);
+		if (!*optarg || *end || nice < -20 || nice > 19)
+			return cli_usage(&cli, "--priority: '%s' is not a number from -20 to 19",
+					 optarg),
+			       false;
+		snprintf(options->priority, sizeof(options->priority), "%ld", nice);
+		return true;
+	default:
+		if (size_parse(optarg, &n) < 0 || n > INT64_MAX)
+			return cli_usage(&cli, "--working-set: '%s' is not a size like 4G", optarg),
+			       false;
+		snprintf(options->working_set, sizeof(options->working_set), "%llu",
+			 (unsigned long long)n);
+		return true;
+	}
 }
 
 /* Return: where PROGRAM is in argv; 0: there is nothing to run, *out_status is the exit status. */
@@ -252,6 +318,12 @@ static int parse(struct options *options, int argc, char **argv, int *out_status
 			break;
 		case OPT_NO_CUDA:
 			options->no_cuda = true;
+			break;
+		case OPT_WAIT:
+		case OPT_PRIORITY:
+		case OPT_WORKING_SET:
+			if (!parse_wish(options, id))
+				return 0;
 			break;
 		case OPT_COMPLETE:
 			cli_usage(&cli, "--complete must be the first option");
