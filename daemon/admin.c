@@ -17,6 +17,7 @@
 #include "daemon/arbiter.h"
 #include "daemon/config.h"
 #include "daemon/gpu.h"
+#include "daemon/limits.h"
 #include "daemon/log_refusal.h"
 #include "daemon/scheduler.h"
 
@@ -53,7 +54,7 @@ static json_t *device_new(struct admin_request *req, const struct scheduler_stat
 	json_put_number(&m, "budget_bytes", stats->budget_bytes);
 	json_put_number(&m, "resident_bytes", stats->resident_bytes);
 	json_put_number(&m, "peak_bytes", stats->peak_bytes);
-	json_put_number(&m, "memory_bytes", stats->memory_bytes);
+	json_put_number(&m, "memory_bytes", scheduler_memory_bytes(req->s));
 	json_put_number(&m, "inflight_bytes", stats->inflight_bytes);
 	json_put_number(&m, "waiting", stats->n_demands);
 	json_put_number(&m, "host_budget_bytes", stats->host_budget_bytes);
@@ -170,6 +171,7 @@ static void proc_comm(pid_t pid, char *buf, size_t size)
 static int list_client(void *data, const struct scheduler_session_info *info)
 {
 	struct list_ctx *ctx = data;
+	struct scheduler_session_detail detail;
 	struct json_maker m;
 	char exe[4096], comm[32];
 
@@ -179,6 +181,7 @@ static int list_client(void *data, const struct scheduler_session_info *info)
 		ctx->others_charged_bytes += info->charged_bytes;
 		return 0;
 	}
+	scheduler_session_detail(ctx->req->s, info->ss, &detail);
 	proc_exe(info->ss->pid, exe, sizeof(exe));
 	proc_comm(info->ss->pid, comm, sizeof(comm));
 	m = json_maker_new();
@@ -188,12 +191,15 @@ static int list_client(void *data, const struct scheduler_session_info *info)
 	json_put_text(&m, "name", info->name ? info->name : "");
 	json_put_text(&m, "comm", comm);
 	json_put_text(&m, "exe", exe);
+	json_put_text(&m, "state", scheduler_state_name(detail.state));
 	json_put_number(&m, "objects", info->n_objects);
 	json_put_number(&m, "resident_bytes", info->resident_bytes);
 	json_put_number(&m, "charged_bytes", info->charged_bytes);
 	json_put_number(&m, "total_bytes", info->total_bytes);
 	json_put_number(&m, "loaded_bytes", info->ss->loaded_bytes);
 	json_put_number(&m, "evicted_bytes", info->ss->evicted_bytes);
+	json_put_number(&m, "limit_bytes", info->limit_bytes);
+	json_put_number(&m, "acquires", detail.acquires);
 	json_put_number(&m, "faults", info->ss->faults);
 	json_put_number(&m, "stall_ns", info->stall_ns);
 	ctx->failed = json_append(ctx->list, json_maker_take(&m)) < 0;
@@ -221,12 +227,32 @@ static int handle_clients(struct admin_request *req, struct json_maker *m)
 
 	if (!list)
 		return err_origin(-ENOMEM);
+	scheduler_look(req->s);
 	scheduler_for_each_session(req->s, list_client, &ctx);
 	if (ctx.failed)
 		return err_origin(-ENOMEM);
 	json_put(m, "clients", json_incref(list));
 	put_others(m, &ctx, "clients");
 	return 0;
+}
+
+/* Of the tiers that are there, as in `snapshot`. */
+static json_t *tiers_new(const struct admin_request *req,
+			 const struct scheduler_object_info *info)
+{
+	struct json_maker m = json_maker_new();
+	uint32_t tier;
+
+	for (tier = 0; tier < ARBITER_N_TIERS; tier++) {
+		struct json_maker one;
+
+		if (!scheduler_has_tier(req->s, tier))
+			continue;
+		one = json_maker_new();
+		json_put_number(&one, "resident_bytes", info->tier_bytes[tier]);
+		json_put(&m, limits_tier_name(tier), json_maker_take(&one));
+	}
+	return json_maker_take(&m);
 }
 
 static int list_model(void *data, const struct scheduler_object_info *info)
@@ -254,6 +280,7 @@ static int list_model(void *data, const struct scheduler_object_info *info)
 	json_put(&m, "pinned", json_boolean(info->pinned));
 	json_put_number(&m, "size_bytes", info->size_bytes);
 	json_put_number(&m, "resident_bytes", info->resident_bytes);
+	json_put(&m, "tiers", tiers_new(ctx->req, info));
 	json_put_number(&m, "chunk_bytes", info->chunk_bytes);
 	json_put_number(&m, "clients", info->n_uses);
 	json_put_number(&m, "loaded_bytes", info->loaded_bytes);
@@ -273,6 +300,7 @@ static int handle_models(struct admin_request *req, struct json_maker *m)
 	if (session && (!json_is_integer(session) || json_integer_value(session) <= 0))
 		return admin_fail(req, -EINVAL, "'session' must be the number of a session");
 	ctx.session = session ? (uint64_t)json_integer_value(session) : 0;
+	scheduler_look(req->s);
 	scheduler_for_each_object(req->s, list_model, &ctx);
 	if (ctx.failed)
 		return err_origin(-ENOMEM);

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE 1
 #include "daemon/json_text.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,31 +41,42 @@ static void put(struct json_text *j, const char *text, size_t n)
 	j->buf[j->len] = '\0';
 }
 
+static bool is_plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void put_quoted(struct json_text *j, const char *text)
 {
 	bool valid = utf8_is_valid(text);
-	const char *p;
+	const char *p = text, *run;
 	char escape[8];
 
 	put(j, "\"", 1);
-	for (p = text; *p; p++) {
-		unsigned char c = (unsigned char)*p;
+	while (*p) {
+		unsigned char c;
 
+		for (run = p; is_plain((unsigned char)*p); p++)
+			;
+		put(j, run, (size_t)(p - run));
+		c = (unsigned char)*p;
+		if (!c)
+			break;
 		if (c == '"' || c == '\\') {
 			snprintf(escape, sizeof(escape), "\\%c", c);
 			put(j, escape, 2);
 		} else if (c < 0x20 || c == 0x7f) {
 			snprintf(escape, sizeof(escape), "\\u%04x", c);
 			put(j, escape, 6);
-		} else if (c >= 0x80 && !valid) {
-			put(j, "?", 1);
 		} else {
-			put(j, p, 1);
+			put(j, valid ? p : "?", 1);
 		}
+		p++;
 	}
 	put(j, "\"", 1);
 }
 
+/* Keys are ours: there is nothing to escape. */
 static void begin(struct json_text *j, const char *key)
 {
 	if (j->comma)
@@ -74,8 +84,21 @@ static void begin(struct json_text *j, const char *key)
 	j->comma = true;
 	if (!key)
 		return;
-	put_quoted(j, key);
-	put(j, ":", 1);
+	put(j, "\"", 1);
+	put(j, key, strlen(key));
+	put(j, "\":", 2);
+}
+
+static void put_digits(struct json_text *j, uint64_t n, int at_least)
+{
+	char digits[24];
+	int i = sizeof(digits);
+
+	do {
+		digits[--i] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n || (int)sizeof(digits) - i < at_least);
+	put(j, digits + i, sizeof(digits) - (size_t)i);
 }
 
 void json_text_open(struct json_text *j, const char *key, char kind)
@@ -93,34 +116,29 @@ void json_text_close(struct json_text *j, char kind)
 
 void json_text_number(struct json_text *j, const char *key, uint64_t n)
 {
-	char digits[24];
-	int len = snprintf(digits, sizeof(digits), "%" PRIu64, n <= INT64_MAX ? n : INT64_MAX);
-
 	begin(j, key);
-	put(j, digits, (size_t)len);
+	put_digits(j, n <= INT64_MAX ? n : INT64_MAX, 1);
 }
 
 void json_text_signed(struct json_text *j, const char *key, int64_t n)
 {
-	char digits[24];
-	int len = snprintf(digits, sizeof(digits), "%" PRIi64, n);
-
 	begin(j, key);
-	put(j, digits, (size_t)len);
+	if (n < 0)
+		put(j, "-", 1);
+	put_digits(j, n < 0 ? 0 - (uint64_t)n : (uint64_t)n, 1);
 }
 
 void json_text_fraction(struct json_text *j, const char *key, uint64_t n, uint32_t scale)
 {
-	char digits[48];
-	int places = 0, len;
+	int places = 0;
 	uint32_t at;
 
 	for (at = scale; at >= 10; at /= 10)
 		places++;
-	len = snprintf(digits, sizeof(digits), "%" PRIu64 ".%0*" PRIu64, n / scale,
-		       places ? places : 1, n % scale);
 	begin(j, key);
-	put(j, digits, (size_t)len);
+	put_digits(j, n / scale, 1);
+	put(j, ".", 1);
+	put_digits(j, n % scale, places ? places : 1);
 }
 
 void json_text_bool(struct json_text *j, const char *key, bool value)

@@ -11,7 +11,7 @@
  *	json_text_close(&j, '}');
  *	text = json_text_take(&j);
  *
- * `key` is NULL for the outermost value and in arrays. What went wrong shows when the text is taken. Pure.
+ * `key`, a word that needs no escaping, is NULL for the outermost value and in arrays. What went wrong shows when the text is taken. Pure.
  */
 #ifndef VRAM_DAEMON_JSON_TEXT_H
 #define VRAM_DAEMON_JSON_TEXT_H

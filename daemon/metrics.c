@@ -12,11 +12,6 @@
 #include "daemon/limits.h"
 #include "daemon/metrics_table.h"
 
-static const char *const state_names[SESSION_N_STATES] = {
-	[SESSION_IDLE] = "idle",     [SESSION_RUNNING] = "running", [SESSION_STALLED] = "stalled",
-	[SESSION_QUEUED] = "queued", [SESSION_PAUSED] = "paused",
-};
-
 static const char *const type_names[] = {
 	[METRIC_GAUGE] = "gauge",
 	[METRIC_COUNTER] = "counter",
@@ -101,7 +96,7 @@ static void put_session_info(struct rendering *r, const struct snapshot_session 
 	put_label_number(r, "pid", "%d", (int)session->pid);
 	put_label_number(r, "uid", "%u", session->uid);
 	put_label(r, "name", session->info.name ? session->info.name : "");
-	put_label(r, "comm", session->comm);
+	put_label(r, "comm", session->comm ? session->comm : "");
 }
 
 /* What tells the samples of a family apart, and what an info says. */
@@ -137,7 +132,7 @@ static void put_labels(struct rendering *r, const void *object, uint32_t index)
 	if (metric->over == METRIC_TIERS)
 		put_label(r, "tier", limits_tier_name(index));
 	if (metric->over == METRIC_STATES)
-		put_label(r, "state", state_names[index]);
+		put_label(r, "state", scheduler_state_name(index));
 	if (metric->over == METRIC_LIMITS) {
 		put_label(r, "tier", limits_tier_name(index / ARBITER_N_KEYS));
 		put_label(r, "limit", limits_key_name(index % ARBITER_N_KEYS));

@@ -71,6 +71,13 @@ static struct metric_value left_out_tenants(const struct snapshot *snapshot, con
 	return value_of(beyond(snapshot->n_tenants, METRICS_MAX_TENANTS), 1);
 }
 
+static struct metric_value tier_used(const struct snapshot *snapshot, const void *object,
+				     uint32_t index)
+{
+	(void)object;
+	return value_of(snapshot_tier_used(snapshot, index), 1);
+}
+
 static struct metric_value tier_size(const struct snapshot *snapshot, const void *object,
 				     uint32_t index)
 {
@@ -78,7 +85,6 @@ static struct metric_value tier_size(const struct snapshot *snapshot, const void
 	return value_of(snapshot_tier_size(snapshot, index), 1);
 }
 
-VALUE(tier_used, struct snapshot_device, it->used_bytes[index], 1)
 VALUE(device_peak, struct snapshot_device, it->stats.peak_bytes, 1)
 VALUE(device_inflight, struct snapshot_device, it->stats.inflight_bytes, 1)
 VALUE(device_waiting, struct snapshot_device, it->stats.n_demands, 1)

@@ -252,7 +252,6 @@ struct scheduler_stats {
 	uint64_t resident_bytes;
 	uint64_t peak_bytes;
 	uint64_t budget_bytes;
-	uint64_t memory_bytes; /* really behind the objects */
 	uint64_t host_used_bytes;
 	uint64_t host_budget_bytes;
 	uint64_t swap_used_bytes;
@@ -262,6 +261,10 @@ struct scheduler_stats {
 	bool huge;
 };
 void scheduler_stats(struct scheduler *s, struct scheduler_stats *out);
+/* Is there such a tier (enum arbiter_tier) on this machine? */
+bool scheduler_has_tier(const struct scheduler *s, uint32_t tier);
+/* What is really behind the objects: a system call each. */
+uint64_t scheduler_memory_bytes(const struct scheduler *s);
 
 struct scheduler_session_info {
 	const struct scheduler_session *ss;
@@ -298,6 +301,18 @@ enum scheduler_session_state {
 	SESSION_PAUSED,	 /* by an administrator or its owner */
 	SESSION_N_STATES,
 };
+
+/* "idle", "running" and so on. */
+static inline const char *scheduler_state_name(enum scheduler_session_state state)
+{
+	static const char *const names[SESSION_N_STATES] = {
+		[SESSION_IDLE] = "idle",       [SESSION_RUNNING] = "running",
+		[SESSION_STALLED] = "stalled", [SESSION_QUEUED] = "queued",
+		[SESSION_PAUSED] = "paused",
+	};
+
+	return names[state];
+}
 
 /* What costs more to find out than the info above. */
 struct scheduler_session_detail {

@@ -10,10 +10,11 @@ void scheduler_stats(struct scheduler *s, struct scheduler_stats *out)
 {
 	const struct pager_stats *pager = pager_stats(s->pager);
 	const struct arbiter_subject root = { .kind = ARBITER_ROOT };
+	uint64_t used[ARBITER_N_TIERS] = { 0 };
 	struct scheduler_session *ss;
 	struct arbiter_usage usage;
 	struct arbiter_group group;
-	struct object *object;
+	uint32_t tier;
 
 	memset(out, 0, sizeof(*out));
 	out->paged_in_bytes = s->paged_in_bytes;
@@ -25,26 +26,42 @@ void scheduler_stats(struct scheduler *s, struct scheduler_stats *out)
 	out->huge = s->gpu->huge;
 	out->budget_bytes = s->gpu->budget_bytes;
 	out->peak_bytes = s->peak_bytes;
-	if (arbiter_find(s->arbiter, &root, &group) == 0 &&
-	    arbiter_usage(s->arbiter, &group, s->dev, ARBITER_VRAM, &usage) == 0)
-		out->resident_bytes = usage.usage;
-	list_for_each(object, &s->objects, node)
-		out->memory_bytes += gpu_object_memory(object->mem);
-	if (s->hostpool) {
-		out->host_used_bytes = hostpool_used(s->hostpool);
+	if (s->hostpool)
 		out->host_budget_bytes =
 			(uint64_t)hostpool_n_slots(s->hostpool) * hostpool_slot_bytes(s->hostpool);
-	}
-	if (s->swap) {
-		out->swap_used_bytes = swap_used(s->swap);
+	if (s->swap)
 		out->swap_size_bytes = swap_size(s->swap);
-	}
+	/* What is in use the ledger says, here as for users and sessions. */
+	if (arbiter_find(s->arbiter, &root, &group) == 0)
+		for (tier = 0; tier < ARBITER_N_TIERS; tier++)
+			if (scheduler_has_tier(s, tier) &&
+			    arbiter_usage(s->arbiter, &group, s->dev, tier, &usage) == 0)
+				used[tier] = usage.usage;
+	out->resident_bytes = used[ARBITER_VRAM];
+	out->host_used_bytes = used[ARBITER_HOST];
+	out->swap_used_bytes = used[ARBITER_DISK];
 	out->stall_ns = s->stall_ns;
 	list_for_each(ss, &s->sessions, node) {
 		out->stall_ns += ss->stall_ns;
 		if (ss->n_stalls)
 			out->stall_ns += loop_now() - ss->stall_since_ns;
 	}
+}
+
+bool scheduler_has_tier(const struct scheduler *s, uint32_t tier)
+{
+	return tier == ARBITER_VRAM || (tier == ARBITER_HOST && s->hostpool) ||
+	       (tier == ARBITER_DISK && s->swap);
+}
+
+uint64_t scheduler_memory_bytes(const struct scheduler *s)
+{
+	const struct object *object;
+	uint64_t bytes = 0;
+
+	list_for_each(object, &s->objects, node)
+		bytes += gpu_object_memory(object->mem);
+	return bytes;
 }
 
 /* What the session may have of the device. */

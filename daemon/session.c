@@ -573,8 +573,8 @@ static void readable(struct loop_op *op, int res)
 		else
 			dispatch(session, hdr, fds);
 		fd_close_all(fds, n_fds);
-		/* Opening a file may take a while, also on purpose: one in a turn. */
-		if (hdr->type == VRAM_MSG_MODEL_OPEN)
+		/* Opening a file may take a while, also on purpose, and so may looking at everything: one in a turn. */
+		if (hdr->type == VRAM_MSG_MODEL_OPEN || hdr->type == VRAM_MSG_ADMIN)
 			break;
 	}
 	/* More may be there, and the poll reports only what is new. */

@@ -43,36 +43,35 @@ static void *grow(struct taking *t, void *array, size_t *n, size_t *max, size_t 
 
 /* ---- the device ---- */
 
+/* "device", "device:0" or the device's name, and not a user or a session. */
+static int take_hold(void *data, const char *target, uid_t uid)
+{
+	struct snapshot_device *device = data;
+
+	(void)uid;
+	if (!strcmp(target, "device") || !strncmp(target, "device:", 7) ||
+	    !strcmp(target, device->name))
+		device->held = true;
+	return 0;
+}
+
 static int take_device(struct taking *t)
 {
-	const struct arbiter_subject root = { .kind = ARBITER_ROOT };
-	struct arbiter *a = scheduler_arbiter(t->s);
 	struct snapshot_device *device = &t->out->device;
 	struct gpu *gpu = scheduler_gpu(t->s);
-	struct arbiter_usage usage;
-	struct arbiter_group group;
 	uint32_t tier;
-	int r;
 
 	device->index = scheduler_device(t->s);
 	device->name = gpu->name;
 	device->backend = gpu->kind == VRAM_DEVICE_CUDA ? "cuda" : "host";
 	device->pci = gpu->pci;
 	device->link_bytes_per_s = gpu->link_bytes_per_s;
-	device->held = scheduler_device_is_held(t->s);
 	scheduler_stats(t->s, &device->stats);
-	t->out->has_tier[ARBITER_VRAM] = true;
-	t->out->has_tier[ARBITER_HOST] = device->stats.host_budget_bytes > 0;
-	t->out->has_tier[ARBITER_DISK] = device->stats.swap_size_bytes > 0;
-	r = arbiter_find(a, &root, &group);
-	for (tier = 0; tier < ARBITER_N_TIERS && r == 0; tier++) {
-		r = arbiter_usage(a, &group, device->index, tier, &usage);
-		if (r == 0)
-			device->used_bytes[tier] = usage.usage;
-	}
-	if (r == 0)
-		r = arbiter_pressure_device(a, device->index, t->out->time_ns, &device->pressure);
-	return err_trace(r);
+	scheduler_for_each_hold(t->s, take_hold, device);
+	for (tier = 0; tier < ARBITER_N_TIERS; tier++)
+		t->out->has_tier[tier] = scheduler_has_tier(t->s, tier);
+	return err_trace(arbiter_pressure_device(scheduler_arbiter(t->s), device->index,
+						 t->out->time_ns, &device->pressure));
 }
 
 /* ---- sessions ---- */
@@ -129,6 +128,7 @@ static int take_session(void *data, const struct scheduler_session_info *info)
 	session->faults = info->ss->faults;
 	session->loaded_bytes = info->ss->loaded_bytes;
 	session->evicted_bytes = info->ss->evicted_bytes;
+	session->comm = info->ss->comm;
 	session->info = *info;
 	session->detail = detail;
 	if (!read_group(t, &group, session->usage, &session->pressure))
@@ -148,26 +148,12 @@ static bool is_above_own(struct taking *t, const struct arbiter_group *group)
 	return false;
 }
 
-/* Sessions come in the order in which they are here already, or nearly so. */
-static void name_session(struct taking *t, const struct arbiter_group_info *info)
-{
-	size_t i;
-
-	for (i = 0; i < t->out->n_sessions; i++)
-		if (t->out->sessions[i].id == info->group.key)
-			break;
-	if (i < t->out->n_sessions)
-		strncpy(t->out->sessions[i].comm, info->comm, sizeof(t->out->sessions[i].comm) - 1);
-}
-
 /* May not ask the arbiter anything: what the groups are is found out afterwards. */
 static int take_group(void *data, const struct arbiter_group_info *info)
 {
 	struct snapshot_tenant *tenant;
 	struct taking *t = data;
 
-	if (info->group.kind == ARBITER_SESSION)
-		name_session(t, info);
 	if (info->group.kind != ARBITER_USER && info->group.kind != ARBITER_CGROUP &&
 	    info->group.kind != ARBITER_EXE)
 		return 0;

@@ -28,7 +28,6 @@ struct snapshot_device {
 	const char *name, *backend, *pci;
 	uint32_t index;
 	bool held; /* drained, and nothing is loaded until it is resumed */
-	uint64_t used_bytes[ARBITER_N_TIERS];
 	uint64_t link_bytes_per_s;
 	struct scheduler_stats stats;
 	struct arbiter_pressure pressure;
@@ -52,7 +51,7 @@ struct snapshot_session {
 	struct scheduler_session_detail detail;
 	struct arbiter_usage usage[ARBITER_N_TIERS];
 	struct arbiter_pressure pressure;
-	char comm[16];
+	const char *comm;
 };
 
 struct snapshot_model {
@@ -88,6 +87,15 @@ struct snapshot {
 	struct snapshot_others others;
 	uint64_t n_in_state[SESSION_N_STATES]; /* sessions, others' too */
 };
+
+static inline uint64_t snapshot_tier_used(const struct snapshot *snapshot, uint32_t tier)
+{
+	const struct scheduler_stats *stats = &snapshot->device.stats;
+
+	return tier == ARBITER_VRAM ? stats->resident_bytes :
+	       tier == ARBITER_HOST ? stats->host_used_bytes :
+				      stats->swap_used_bytes;
+}
 
 static inline uint64_t snapshot_tier_size(const struct snapshot *snapshot, uint32_t tier)
 {

@@ -105,7 +105,8 @@ class Metrics(unittest.TestCase):
             for sample in family.samples:
                 self.assertEqual(set(sample.labels), labels, name)
         without = {name for name, family in self.families.items() if not family.samples}
-        self.assertEqual(without, set(), "families of which no label was seen")
+        # How fast they go may not be known yet.
+        self.assertLessEqual(without, {"vram_session_pass_seconds", "vram_session_position_ratio"})
 
     def test_dashboard(self):
         with open(os.path.join(SRC, "docs/grafana-vram.json"), encoding="utf-8") as f:

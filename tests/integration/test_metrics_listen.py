@@ -154,7 +154,7 @@ class Listening(unittest.TestCase):
         """Silent ones, ones that send a byte now and then, ones that do not read: more of them than there may be. Paging
         goes on meanwhile, and when their time is over the next one is served."""
         held = []
-        for i in range(120):
+        for _ in range(50):
             s = socket.socket()
             s.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -165,7 +165,7 @@ class Listening(unittest.TestCase):
         def dribble():
             data = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
             while True:
-                for s in held[:60]:
+                for s in held[:25]:
                     with contextlib.suppress(OSError):
                         s.send(data)
                 data = b"X-a: b\r\n"

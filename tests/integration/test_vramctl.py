@@ -144,7 +144,7 @@ class WithDaemon(unittest.TestCase):
         self.assertRegex(text, r"^vramd \d\S*, pid \d+, private; ledger: daemon; sessions: \d+\n")
         self.assertIn("\narbiter: vramd\n", text)
         row = self.rows("status")[0]
-        self.assertEqual((row["BUDGET"], row["BACKEND"]), ("64M", "host"))
+        self.assertEqual((row["SIZE"], row["BACKEND"], row["TIER"]), ("64M", "host", "vram"))
         answer = json.loads(self.ok("-j", "status"))
         for key in (
             "version",

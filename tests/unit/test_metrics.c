@@ -100,9 +100,9 @@ END_TEST
 
 START_TEST(test_tiers_that_are_there)
 {
-	snapshot.device.used_bytes[ARBITER_VRAM] = 100;
-	snapshot.device.used_bytes[ARBITER_HOST] = 200;
-	snapshot.device.used_bytes[ARBITER_DISK] = 300;
+	snapshot.device.stats.resident_bytes = 100;
+	snapshot.device.stats.host_used_bytes = 200;
+	snapshot.device.stats.swap_used_bytes = 300;
 	snapshot.device.stats.budget_bytes = 1000;
 	snapshot.device.stats.swap_size_bytes = 3000;
 	render(METRICS_OPENMETRICS, true);
@@ -176,7 +176,7 @@ START_TEST(test_without_details)
 	tenants[2] = (struct snapshot_tenant){ .subject = exe, .group.kind = ARBITER_EXE };
 	snapshot.n_tenants = 3;
 	sessions[0].info.name = "secret";
-	strcpy(sessions[0].comm, "secret");
+	sessions[0].comm = "secret";
 	snapshot.n_sessions = 1;
 	models[0].info.name = "secret";
 	snapshot.n_models = 1;

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,26 +56,53 @@ void show_add_users(json_t *answer)
 
 /* ---- tables ---- */
 
-static void device_rows(struct table *table, const json_t *answer)
+static const struct {
+	const char *tier, *size, *used;
+} tiers[] = {
+	{ "vram", "budget_bytes", "resident_bytes" },
+	{ "host", "host_budget_bytes", "host_used_bytes" },
+	{ "disk", "swap_size_bytes", "swap_used_bytes" },
+};
+
+/* A row for each tier that is there. `more`: what `devices` shows besides. */
+static void device_rows(struct table *table, const json_t *answer, bool more)
 {
 	const json_t *device;
-	size_t i;
+	size_t i, t;
 
 	json_array_foreach(json_object_get(answer, "devices"), i, device) {
-		table_cell(table, "%s", text_of(device, "name"));
-		table_cell(table, "%s", text_of(device, "backend"));
-		cell_size(table, device, "budget_bytes");
-		cell_size(table, device, "resident_bytes");
-		cell_percent(table, device, "resident_bytes", "budget_bytes");
-		cell_size(table, device, "peak_bytes");
+		for (t = 0; t < N(tiers); t++) {
+			if (t > 0 && number_of(device, tiers[t].size) == 0)
+				continue;
+			table_cell(table, "%s", text_of(device, "name"));
+			table_cell(table, "%s", text_of(device, "backend"));
+			table_cell(table, "%s", tiers[t].tier);
+			cell_size(table, device, tiers[t].size);
+			cell_size(table, device, tiers[t].used);
+			cell_percent(table, device, tiers[t].used, tiers[t].size);
+			if (t == 0)
+				cell_size(table, device, "peak_bytes");
+			else
+				table_cell(table, "-");
+			if (!more)
+				continue;
+			if (t == 0)
+				cell_size(table, device, "inflight_bytes");
+			else
+				table_cell(table, "-");
+			table_cell(table, "%s",
+				   t > 0					       ? "-" :
+				   json_is_true(json_object_get(device, "huge_pages")) ? "huge" :
+											 "4K");
+		}
 	}
 }
 
 void show_status(const json_t *answer)
 {
 	static const struct table_column columns[] = {
-		{ "DEVICE", false },  { "BACKEND", false }, { "BUDGET", true },
-		{ "RESIDENT", true }, { "USE", true },	    { "PEAK", true },
+		{ "DEVICE", false }, { "BACKEND", false }, { "TIER", false }, { "SIZE", true },
+		{ "USED", true },    { "USE", true },	   { "PEAK", true },
 	};
 	char in[SIZE_TEXT_MAX], out[SIZE_TEXT_MAX], evicted[SIZE_TEXT_MAX];
 	const json_t *held;
@@ -93,7 +121,7 @@ void show_status(const json_t *answer)
 	       size_format(evicted, number_of(answer, "evicted_bytes")),
 	       number_of(answer, "faults"), (double)number_of(answer, "stall_ns") / NS_PER_S);
 	table_init(&table, columns, N(columns));
-	device_rows(&table, answer);
+	device_rows(&table, answer, false);
 	table_print(&table, stdout);
 	table_deinit(&table);
 	json_array_foreach(json_object_get(answer, "held"), i, held) {
@@ -113,42 +141,10 @@ void show_devices(const json_t *answer)
 		{ "SIZE", true },    { "USED", true },	   { "USE", true },
 		{ "PEAK", true },    { "INFLIGHT", true }, { "PAGES", false },
 	};
-	static const struct {
-		const char *tier, *size, *used;
-	} tiers[] = {
-		{ "host", "host_budget_bytes", "host_used_bytes" },
-		{ "disk", "swap_size_bytes", "swap_used_bytes" },
-	};
-	const json_t *device;
 	struct table table;
-	size_t i, t;
 
 	table_init(&table, columns, N(columns));
-	json_array_foreach(json_object_get(answer, "devices"), i, device) {
-		table_cell(&table, "%s", text_of(device, "name"));
-		table_cell(&table, "%s", text_of(device, "backend"));
-		table_cell(&table, "vram");
-		cell_size(&table, device, "budget_bytes");
-		cell_size(&table, device, "resident_bytes");
-		cell_percent(&table, device, "resident_bytes", "budget_bytes");
-		cell_size(&table, device, "peak_bytes");
-		cell_size(&table, device, "inflight_bytes");
-		table_cell(&table,
-			   json_is_true(json_object_get(device, "huge_pages")) ? "huge" : "4K");
-		for (t = 0; t < N(tiers); t++) {
-			if (number_of(device, tiers[t].size) == 0)
-				continue;
-			table_cell(&table, "%s", text_of(device, "name"));
-			table_cell(&table, "%s", text_of(device, "backend"));
-			table_cell(&table, "%s", tiers[t].tier);
-			cell_size(&table, device, tiers[t].size);
-			cell_size(&table, device, tiers[t].used);
-			cell_percent(&table, device, tiers[t].used, tiers[t].size);
-			table_cell(&table, "-");
-			table_cell(&table, "-");
-			table_cell(&table, "-");
-		}
-	}
+	device_rows(&table, answer, true);
 	table_print(&table, stdout);
 	table_deinit(&table);
 }
@@ -174,34 +170,45 @@ static void show_others(const json_t *answer, const char *what)
 	       size_format(resident, number_of(others, "resident_bytes")));
 }
 
+/* How much of what it used was there. */
+static void cell_hits(struct table *table, const json_t *client)
+{
+	uint64_t acquires = number_of(client, "acquires"), faults = number_of(client, "faults");
+
+	if (acquires == 0 || acquires < faults)
+		table_cell(table, "-");
+	else
+		table_cell(table, "%.0f%%", 100.0 * (double)(acquires - faults) / (double)acquires);
+}
+
 void show_clients(const json_t *answer)
 {
 	static const struct table_column columns[] = {
-		{ "ID", true },	    { "PID", true },	 { "USER", false },    { "COMMAND", false },
-		{ "NAME", false },  { "TOTAL", true },	 { "RESIDENT", true }, { "CHARGED", true },
-		{ "LOADED", true }, { "EVICTED", true }, { "FAULTS", true },   { "WAITED", true },
+		{ "ID", true },	    { "PID", true },	{ "USER", false },    { "NAME", false },
+		{ "STATE", false }, { "TOTAL", true },	{ "RESIDENT", true }, { "CHARGED", true },
+		{ "HITS", true },   { "WAITED", true },
 	};
-	const char *command;
 	const json_t *client;
+	const char *name;
 	struct table table;
 	size_t i;
 
 	table_init(&table, columns, N(columns));
 	json_array_foreach(json_object_get(answer, "clients"), i, client) {
+		name = text_of(client, "name");
+		if (!strcmp(name, "-"))
+			name = text_of(client, "exe");
+		if (!strcmp(name, "-"))
+			name = text_of(client, "comm");
 		cell_number(&table, client, "id");
 		cell_number(&table, client, "pid");
 		table_cell(&table, "%s", text_of(client, "user"));
-		command = text_of(client, "exe");
-		table_cell(&table, "%s",
-			   strcmp(command, "-") != 0 ? base_name(command) :
-						       text_of(client, "comm"));
-		table_cell(&table, "%s", text_of(client, "name"));
+		table_cell(&table, "%s", base_name(name));
+		table_cell(&table, "%s", text_of(client, "state"));
 		cell_size(&table, client, "total_bytes");
 		cell_size(&table, client, "resident_bytes");
 		cell_size(&table, client, "charged_bytes");
-		cell_size(&table, client, "loaded_bytes");
-		cell_size(&table, client, "evicted_bytes");
-		cell_number(&table, client, "faults");
+		cell_hits(&table, client);
 		cell_seconds(&table, (double)number_of(client, "stall_ns") / NS_PER_S);
 	}
 	table_print(&table, stdout);
@@ -209,12 +216,18 @@ void show_clients(const json_t *answer)
 	show_others(answer, "clients");
 }
 
+/* What of a model is in a tier; "-" where there is no such tier. */
+static void cell_tier(struct table *table, const json_t *model, const char *tier)
+{
+	cell_size(table, json_object_get(json_object_get(model, "tiers"), tier), "resident_bytes");
+}
+
 void show_models(const json_t *answer)
 {
 	static const struct table_column columns[] = {
-		{ "NAME", false },   { "KIND", false }, { "SIZE", true },    { "RESIDENT", true },
-		{ "IN", true },	     { "CHUNK", true }, { "CLIENTS", true }, { "LOADED", true },
-		{ "EVICTED", true }, { "ID", true },	{ "PINNED", false },
+		{ "ID", true },	      { "NAME", false },  { "KIND", false },   { "SIZE", true },
+		{ "RESIDENT", true }, { "IN", true },	  { "HOST", true },    { "DISK", true },
+		{ "CLIENTS", true },  { "LOADED", true }, { "PINNED", false },
 	};
 	const json_t *model;
 	struct table table;
@@ -222,16 +235,16 @@ void show_models(const json_t *answer)
 
 	table_init(&table, columns, N(columns));
 	json_array_foreach(json_object_get(answer, "models"), i, model) {
+		cell_number(&table, model, "id");
 		table_cell(&table, "%s", text_of(model, "name"));
 		table_cell(&table, "%s", text_of(model, "kind"));
 		cell_size(&table, model, "size_bytes");
 		cell_size(&table, model, "resident_bytes");
 		cell_percent(&table, model, "resident_bytes", "size_bytes");
-		cell_size(&table, model, "chunk_bytes");
+		cell_tier(&table, model, "host");
+		cell_tier(&table, model, "disk");
 		cell_number(&table, model, "clients");
 		cell_size(&table, model, "loaded_bytes");
-		cell_size(&table, model, "evicted_bytes");
-		cell_number(&table, model, "id");
 		table_cell(&table, "%s",
 			   json_is_true(json_object_get(model, "pinned")) ? "yes" : "-");
 	}
