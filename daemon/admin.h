@@ -9,8 +9,8 @@
  *
  * A request that is refused is answered too: {"error": a sentence, "errno": "EPERM"}.
  *
- * No name service is asked here, a daemon must not wait for a network: users are numbers, and
- * vramctl turns them into names and back.
+ * Answers have users as numbers, which vramctl turns into names. Requests about limits may have names, which
+ * a helper of the daemon looks up (daemon/names.h); 200 ms is waited for it, and no longer.
  */
 #ifndef VRAM_DAEMON_ADMIN_H
 #define VRAM_DAEMON_ADMIN_H
