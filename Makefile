@@ -204,6 +204,7 @@ help:
 	'make modules      vram.ko for the running kernel or the newest installed headers' \
 	'                  (KVER=, KDIR=; W=1 and C=2 as in the kernel); modules_install' \
 	'make check-kmod   the tests of the module in a virtual machine; KERNEL=6.1|6.12|sid' \
+	'make check-trace  vramtrace over vramd, and over the module; attached and detached 100 times' \
 	'make check-cuda   the tests of a card, on a driver that stands in for one' \
 	'make check-drm    vramctl devices on a virtual machine with GPUs; KERNEL=6.1|6.12|sid' \
 	'make check-kasan  the same under KASAN, lockdep, kmemleak and failing allocations' \
@@ -315,6 +316,14 @@ GUEST = VRAM_BUILD=$(abspath $(B)) STRESS_SECONDS=$(KMOD_STRESS)
 check-kmod: deps
 	$(Q)$(SUB) tests complete
 	$(Q)$(GUEST) tests/vm/check_kmod.sh --kernel $(KERNEL) $(TESTS)
+
+# On this machine with the probes of vramd, then with the module's trace points.
+.PHONY: check-trace
+check-trace: deps
+	$(Q)$(SUB) tests benches complete
+	$(Q)TRACE_ROUNDS=100 $(RUN) trace
+	$(Q)$(if $(TESTS),,tests/run.sh -b $(B) -f trace bench && )VRAM_BUILD=$(abspath $(B)) TRACE_ROUNDS=100 \
+		tests/vm/check_trace.sh --kernel $(KERNEL)
 
 check-drm: deps
 	$(Q)$(SUB) all

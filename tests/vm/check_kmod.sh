@@ -65,6 +65,8 @@ add "$build"/tests/kmod/*
 if [ -z "$smoke" ]; then
 	add "$build"/tests/unit/test_{ledger,pressure,residency,table_kmod}* "$build"/tests/conformance/* \
 		tests/conformance/*.sh tests/conformance/*.py
+	# Of tracing a part; all of it by `make check-trace`.
+	add tests/trace/test_module.sh
 fi
 [ ${#programs[@]} -gt 0 ] || {
 	echo "there are no tests to run"

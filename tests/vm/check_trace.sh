@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 900
+# timeout: 1800
 #
 # check_trace.sh [--kernel NAME]: vramtrace over the trace points of vram.ko, in a virtual machine:
 # tests/trace with each source of events. `make check-trace` calls this after the same suite on this machine.
@@ -22,5 +22,5 @@ log=$build/logs/trace-build-$kernel.log
 	exit $status
 }
 exec "$here/run.sh" --kernel "$kernel" --name "trace-$kernel" --module "$build/kmod-$kernel/vram.ko" \
-	--memory 2048 --disk 1024 --timeout "${VM_TIMEOUT:-900}" --out "$build/logs/trace-$kernel" \
+	--memory 2048 --disk 1024 --timeout "${VM_TIMEOUT:-1800}" --out "$build/logs/trace-$kernel" \
 	--env "VRAM_BUILD=$build" --env TRACE_ROUNDS -- tests/vm/trace_guest.sh tracepoint raw
