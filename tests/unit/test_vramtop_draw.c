@@ -636,24 +636,40 @@ START_TEST(test_wide)
 }
 END_TEST
 
+/* Of a path the end says more. */
+START_TEST(test_paths)
+{
+	ck_assert(canvas_init(&canvas, 16, 1, false));
+	canvas_put_path(&canvas, 0, 0, 16, STYLE_PLAIN, "exe:/usr/bin/a");
+	ck_assert_str_eq(line(0), "exe:/usr/bin/a  ");
+	canvas_put_path(&canvas, 0, 0, 16, STYLE_PLAIN, "exe:/opt/engines/bin/walk");
+	ck_assert_str_eq(line(0), "exe:~es/bin/walk");
+	canvas_put_path(&canvas, 0, 0, 16, STYLE_PLAIN, "/opt/engines/bin/walker");
+	ck_assert_str_eq(line(0), "~ines/bin/walker");
+	canvas_fill(&canvas, 0, 0, 16, STYLE_PLAIN);
+	ck_assert_int_eq(canvas_put_path(&canvas, 0, 0, 5, STYLE_PLAIN, "exe:/opt/walk"), 5);
+	ck_assert_str_eq(line(0), "~walk           ");
+}
+END_TEST
+
 START_TEST(test_bars)
 {
 	ck_assert(canvas_init(&canvas, 12, 1, false));
-	canvas_bar(&canvas, 0, 0, 12, 0.5);
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, 0.5);
 	ck_assert_str_eq(line(0), "[|||||     ]");
-	canvas_bar(&canvas, 0, 0, 12, 0.0001); /* not nothing */
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, 0.0001); /* not nothing */
 	ck_assert_str_eq(line(0), "[|         ]");
-	canvas_bar(&canvas, 0, 0, 12, 0.9999); /* not all */
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, 0.9999); /* not all */
 	ck_assert_str_eq(line(0), "[||||||||| ]");
-	canvas_bar(&canvas, 0, 0, 12, 1);
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, 1);
 	ck_assert_str_eq(line(0), "[||||||||||]");
-	canvas_bar(&canvas, 0, 0, 12, (double)NAN);
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, (double)NAN);
 	ck_assert_str_eq(line(0), "[          ]");
-	canvas_bar(&canvas, 0, 0, 12, 1e300);
+	canvas_bar(&canvas, 0, 0, 12, STYLE_FULL, 1e300);
 	ck_assert_str_eq(line(0), "[||||||||||]");
 	canvas_deinit(&canvas);
 	ck_assert(canvas_init(&canvas, 4, 1, true));
-	canvas_bar(&canvas, 0, 0, 4, 0.75);
+	canvas_bar(&canvas, 0, 0, 4, STYLE_FULL, 0.75);
 	ck_assert_str_eq(line(0), "[\u2588\u258c]");
 }
 END_TEST
@@ -686,6 +702,7 @@ int main(void)
 	tcase_add_test(tcase, test_number_widths);
 	tcase_add_loop_test(tcase, test_texts, 0, 8);
 	tcase_add_test(tcase, test_wide);
+	tcase_add_test(tcase, test_paths);
 	tcase_add_test(tcase, test_bars);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

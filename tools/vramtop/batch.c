@@ -151,8 +151,7 @@ static void add_time(struct timespec *time, double seconds)
 	time->tv_nsec = ns % 1000000000;
 }
 
-/* A daemon that is away is said, and waited for: it may come back. Return:
- * false without memory or output. */
+/* A daemon that is away is said, and waited for: it may come back. Return: false without memory or output. */
 static bool say_away(const struct batch *batch, const char *why)
 {
 	json_t *object;

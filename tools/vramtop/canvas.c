@@ -185,6 +185,25 @@ int canvas_put_right(struct canvas *canvas, int y, int x, int width, enum style 
 	return canvas_put(canvas, y, wide < width ? x + width - wide : x, width, style, text);
 }
 
+int canvas_put_path(struct canvas *canvas, int y, int x, int width, enum style style,
+		    const char *text)
+{
+	const char *colon = strchr(text, ':'), *rest = colon ? colon + 1 : text;
+	int used = 0, head = (int)(rest - text);
+	struct glyph glyph;
+
+	if (text_width(text, canvas->utf8) <= width)
+		return canvas_put(canvas, y, x, width, style, text);
+	if (head > 0 && head + 4 <= width)
+		used = canvas_put(canvas, y, x, head, style, text);
+	while (rest && text_width(rest, canvas->utf8) > width - used - 1)
+		rest = glyph_next(rest, canvas->utf8, &glyph);
+	if (used < width)
+		used += canvas_put(canvas, y, x + used, 1, STYLE_DIM,
+				   canvas->utf8 ? "\u2026" : "~");
+	return used + (rest ? canvas_put(canvas, y, x + used, width - used, style, rest) : 0);
+}
+
 int canvas_printf(struct canvas *canvas, int y, int x, int width, enum style style,
 		  const char *format, ...)
 {
@@ -216,21 +235,14 @@ void canvas_restyle(struct canvas *canvas, int y, int x, int width, enum style s
 
 /* ---- bars ---- */
 
-static enum style bar_style(double part)
-{
-	return part < 0.7 ? STYLE_FULL : part < 0.95 ? STYLE_FULLER : STYLE_FULLEST;
-}
-
-void canvas_bar(struct canvas *canvas, int y, int x, int width, double part)
+void canvas_bar(struct canvas *canvas, int y, int x, int width, enum style style, double part)
 {
 	static const wchar_t eighths[] = L" \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588";
 	int inner = width - 2, steps, i;
-	enum style style;
 
 	if (width < 3)
 		return;
 	part = isnan(part) || part < 0 ? 0 : part > 1 ? 1 : part;
-	style = bar_style(part);
 	canvas_put(canvas, y, x, 1, STYLE_BOLD, "[");
 	canvas_put(canvas, y, x + width - 1, 1, STYLE_BOLD, "]");
 	/* Something is not nothing, and nearly all is not all. */

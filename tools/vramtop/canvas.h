@@ -30,11 +30,11 @@ enum style {
 	STYLE_TITLE,	/* of a table */
 	STYLE_SELECTED, /* the row at which the cursor is */
 	STYLE_KEY,	/* of the help */
-	STYLE_FULL,	/* the part of a bar that is in use: little, much, nearly all */
-	STYLE_FULLER,
-	STYLE_FULLEST,
-	STYLE_WARN,  /* somebody waits */
-	STYLE_ALERT, /* something is wrong */
+	STYLE_FULL,	/* the part of a bar that is in use, as it should be */
+	STYLE_FULLER,	/* the same, and worth a look */
+	STYLE_FULLEST,	/* the same, and somebody suffers */
+	STYLE_WARN,	/* somebody waits */
+	STYLE_ALERT,	/* something is wrong */
 	N_STYLES,
 };
 
@@ -42,8 +42,8 @@ enum style {
 #define CANVAS_MAX     1000 /* columns and lines */
 
 struct cell {
-	wchar_t text[1 + CANVAS_ACCENTS + 1]; /* ends with 0; text[0] is 0 in the
-                                           right half of a wide one */
+	wchar_t text[1 + CANVAS_ACCENTS +
+		     1]; /* ends with 0; text[0] is 0 in the right half of a wide one */
 	unsigned char style;
 };
 
@@ -53,8 +53,7 @@ struct canvas {
 	struct cell *cells; /* line by line */
 };
 
-/* Return: false without memory. Sizes below 1 and above CANVAS_MAX are brought
- * into that range. */
+/* Return: false without memory. Sizes below 1 and above CANVAS_MAX are brought into that range. */
 bool canvas_init(struct canvas *canvas, int width, int height, bool utf8);
 void canvas_deinit(struct canvas *canvas);
 
@@ -76,9 +75,15 @@ void canvas_fill(struct canvas *canvas, int y, int x, int width, enum style styl
 /* Gives what is there already another look. */
 void canvas_restyle(struct canvas *canvas, int y, int x, int width, enum style style);
 
-/* "[||||    ]" of these columns; part is from 0 to 1, NaN is none. With utf8 it
- * has eighths of a column. */
-void canvas_bar(struct canvas *canvas, int y, int x, int width, double part);
+/*
+ * canvas_put_path() - as canvas_put(), of what ends with what matters: where there is no room for all, what is behind
+ * the first colon loses its beginning.
+ */
+int canvas_put_path(struct canvas *canvas, int y, int x, int width, enum style style,
+		    const char *text);
+
+/* "[||||    ]" of these columns; part is from 0 to 1, NaN is none. With utf8 it has eighths of a column. */
+void canvas_bar(struct canvas *canvas, int y, int x, int width, enum style style, double part);
 
 /* Columns that canvas_put() would take without a limit. */
 int text_width(const char *text, bool utf8);

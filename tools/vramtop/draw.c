@@ -22,73 +22,87 @@ struct frame {
 
 /* ---- the title ---- */
 
-/* Adds to a text of that size; what does not fit is cut. */
-static void add(char *text, size_t size, const char *format, ...)
+/* Adds to the title what there is room for as a whole. */
+static void add(char *text, size_t room, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-static void add(char *text, size_t size, const char *format, ...)
+static void add(char *text, size_t room, const char *format, ...)
 {
-	size_t len = strlen(text);
+	char more[256];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text + len, size - len, format, args);
+	vsnprintf(more, sizeof(more), format, args);
 	va_end(args);
+	if (strlen(text) + strlen(more) <= room)
+		strcat(text, more);
 }
 
-static void title_text(const struct frame *frame, char *text, size_t size)
+/* text has room for more than `room`. */
+static void title_text(const struct frame *frame, char *text, size_t room)
 {
 	const struct sample *sample = frame->sample;
 	char number[FORMAT_MAX];
 
-	snprintf(text, size, "vramtop");
+	strcpy(text, "vramtop");
 	if (!sample)
 		return;
-	add(text, size, "  vramd %s, up %s", sample->version,
+	add(text, room, "  vramd %.64s, up %s", sample->version,
 	    format_time(number, sample->uptime_ns));
-	add(text, size, "  %zu session%s", sample->n_sessions, sample->n_sessions == 1 ? "" : "s");
+	add(text, room, "  %zu session%s", sample->n_sessions, sample->n_sessions == 1 ? "" : "s");
 	if (sample->n_queue > 0)
-		add(text, size, ", %zu queued", sample->n_queue);
+		add(text, room, ", %zu queued", sample->n_queue);
 	if (sample->others_sessions > 0)
-		add(text, size, " (+%.0f of others)", sample->others_sessions);
-	add(text, size, "  ledger: %s", *sample->ledger ? sample->ledger : "-");
+		add(text, room, " (+%.0f of others)", sample->others_sessions);
+	add(text, room, "  ledger: %.64s", *sample->ledger ? sample->ledger : "-");
+}
+
+static void draw_away(struct frame *frame)
+{
+	const struct ui *ui = frame->ui;
+	struct canvas *canvas = frame->canvas;
+	char age[FORMAT_MAX];
+	int x;
+
+	canvas_fill(canvas, frame->y, 0, canvas->width, STYLE_ALERT);
+	x = canvas_put(canvas, frame->y, 0, canvas->width, STYLE_ALERT, ui->away);
+	if (frame->sample)
+		canvas_printf(canvas, frame->y, x, canvas->width - x, STYLE_ALERT,
+			      "; this is %s old", format_time(age, ui->age_s * 1e9));
+	frame->y++;
 }
 
 static void draw_title(struct frame *frame)
 {
 	const struct ui *ui = frame->ui;
 	struct canvas *canvas = frame->canvas;
-	char text[512], right[64], number[FORMAT_MAX];
-	int wide;
+	char text[512], right[64];
+	int wide, room;
 
 	if (*ui->away) {
-		canvas_fill(canvas, frame->y, 0, canvas->width, STYLE_ALERT);
-		snprintf(text, sizeof(text), "%s%s%s", ui->away,
-			 frame->sample ? "; what is shown is " : "",
-			 frame->sample ? format_time(number, ui->age_s * 1e9) : "");
-		if (frame->sample)
-			add(text, sizeof(text), " old");
-		canvas_put(canvas, frame->y++, 0, canvas->width, STYLE_ALERT, text);
+		draw_away(frame);
 		return;
 	}
-	title_text(frame, text, sizeof(text));
 	if (ui->paused)
 		snprintf(right, sizeof(right), "PAUSED");
 	else
 		snprintf(right, sizeof(right), "%s%s%gs", ui->clock, *ui->clock ? " " : "",
 			 ui->interval_s);
 	wide = (int)strlen(right);
+	room = canvas->width - wide - 2;
+	if (room < 9)
+		room = canvas->width;
+	title_text(frame, text, room > 400 ? 400 : (size_t)room);
 	canvas_put(canvas, frame->y, 0, canvas->width, STYLE_BOLD, text);
-	if (wide + 9 < canvas->width) {
-		canvas_fill(canvas, frame->y, canvas->width - wide - 2, wide + 2, STYLE_PLAIN);
+	if (room < canvas->width)
 		canvas_put(canvas, frame->y, canvas->width - wide, wide,
 			   ui->paused ? STYLE_WARN : STYLE_DIM, right);
-	}
 	frame->y++;
 }
 
 /* ---- devices ---- */
 
-void draw_bar_of(struct canvas *canvas, int y, int x, int width, double of, double whole)
+void draw_bar_of(struct canvas *canvas, int y, int x, int width, enum style style, double of,
+		 double whole)
 {
 	char text[96], used[FORMAT_MAX], size[FORMAT_MAX], part[FORMAT_MAX];
 	double percent = whole > 0 ? 100 * of / whole : (double)NAN;
@@ -105,8 +119,26 @@ void draw_bar_of(struct canvas *canvas, int y, int x, int width, double of, doub
 	else
 		snprintf(text, sizeof(text), " %4s", part);
 	wide = width >= 10 ? (int)strlen(text) : 0;
-	canvas_bar(canvas, y, x, width - wide, percent / 100);
+	canvas_bar(canvas, y, x, width - wide, style, percent / 100);
 	canvas_put(canvas, y, x + width - wide, wide, STYLE_BOLD, text);
+}
+
+enum style draw_part_style(double part)
+{
+	return !(part >= 0.7) ? STYLE_FULL : part < 0.95 ? STYLE_FULLER : STYLE_FULLEST;
+}
+
+enum style draw_wait_style(double percent)
+{
+	return !(percent >= STALL_WARN) ? STYLE_FULL : percent < 50 ? STYLE_FULLER : STYLE_FULLEST;
+}
+
+/* The device and the host tier are there to be full; swap that is full is the end. */
+static enum style tier_style(const struct top_device *device, int tier)
+{
+	if (tier == TIER_DISK)
+		return draw_part_style(device->tier[tier].used / device->tier[tier].size);
+	return draw_wait_style(device->pressure.some.avg10);
 }
 
 static int count_tiers(const struct top_device *device)
@@ -118,8 +150,7 @@ static int count_tiers(const struct top_device *device)
 	return n;
 }
 
-/* "name value", with a look that says whether it matters. Return: where the
- * next one begins. */
+/* "name value", with a look that says whether it matters. Return: where the next one begins. */
 static int draw_fact(struct frame *frame, int x, const char *name, const char *value,
 		     enum style style)
 {
@@ -173,8 +204,7 @@ static void draw_device_facts(struct frame *frame, const struct top_device *devi
 	frame->y++;
 }
 
-/* Bars beside each other, or below. Return: how many lines it takes (with lines
- * > 0) or took. */
+/* Bars beside each other, or below. Return: how many lines it takes (with lines > 0) or took. */
 static int draw_bars(struct frame *frame, const struct top_device *device, int lines)
 {
 	struct canvas *canvas = frame->canvas;
@@ -194,11 +224,11 @@ static int draw_bars(struct frame *frame, const struct top_device *device, int l
 		i++;
 		if (width >= 16) {
 			canvas_put(canvas, y, x, 4, STYLE_DIM, tier_names[t]);
-			draw_bar_of(canvas, y, x + 5, width - 5, device->tier[t].used,
-				    device->tier[t].size);
+			draw_bar_of(canvas, y, x + 5, width - 5, tier_style(device, t),
+				    device->tier[t].used, device->tier[t].size);
 		} else {
-			draw_bar_of(canvas, y, x, width, device->tier[t].used,
-				    device->tier[t].size);
+			draw_bar_of(canvas, y, x, width, tier_style(device, t),
+				    device->tier[t].used, device->tier[t].size);
 		}
 	}
 	return (i + abreast - 1) / abreast;
@@ -232,6 +262,10 @@ static void draw_text(struct canvas *canvas, int y, int x, int width, enum style
 {
 	bool cut = width > 2 && text_width(text, canvas->utf8) > width;
 
+	if (cut && strchr(text, '/')) {
+		canvas_put_path(canvas, y, x, width, style, text);
+		return;
+	}
 	canvas_put(canvas, y, x, cut ? width - 1 : width, style, text);
 	if (cut)
 		canvas_put(canvas, y, x + width - 1, 1, STYLE_DIM, canvas->utf8 ? "\u2026" : "~");
@@ -281,7 +315,7 @@ static void draw_row(struct frame *frame, const struct row *row, const struct vi
 		enum style style = cell_style(row, &value, column->name);
 
 		if (column->bar) {
-			canvas_bar(canvas, frame->y, x, width - 5, value.number);
+			canvas_bar(canvas, frame->y, x, width - 5, STYLE_FULL, value.number);
 			canvas_put_right(canvas, frame->y, x + width - 4, 4, style, text);
 		} else if (column->left) {
 			int indent = 0;
@@ -331,7 +365,7 @@ static void draw_tenants(struct frame *frame)
 	struct view_choice choice = frame->ui->choice;
 	struct view_columns list;
 	struct view_rows rows;
-	int lines = (frame->end - frame->y - 8) / 3, i;
+	int lines = (frame->end - frame->y - 6) / 2, i;
 
 	if (choice.view != VIEW_SESSIONS || choice.tree || lines < 2)
 		return;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Pages of lines that scroll: all about one session, tenant or model, and the
- * help. */
+/* Pages of lines that scroll: all about one session, tenant or model, and the help. */
 #define _GNU_SOURCE 1
 #include <math.h>
 #include <stdarg.h>
@@ -57,14 +56,14 @@ static void put_line(struct page *page, const char *label, const char *format, .
 		   STYLE_PLAIN, text);
 }
 
-static void put_bar(struct page *page, const char *label, double of, double whole)
+static void put_bar(struct page *page, const char *label, enum style style, double of, double whole)
 {
 	int y, width = page->canvas->width - LABEL_WIDTH - 1;
 
 	if (isnan(of) || !next_line(page, &y))
 		return;
 	canvas_put(page->canvas, y, 0, LABEL_WIDTH, STYLE_KEY, label);
-	draw_bar_of(page->canvas, y, LABEL_WIDTH + 1, width < 60 ? width : 60, of, whole);
+	draw_bar_of(page->canvas, y, LABEL_WIDTH + 1, width < 60 ? width : 60, style, of, whole);
 }
 
 static void put_pressure(struct page *page, const struct psi *pressure)
@@ -95,7 +94,7 @@ static void session_page(struct page *page, const struct top_session *s)
 	put_line(page, "state", "%s", s->state);
 	for (t = 0; t < N_TIERS; t++)
 		if (s->tier[t].there)
-			put_bar(page, tier_names[t], s->tier[t].resident, s->total);
+			put_bar(page, tier_names[t], STYLE_FULL, s->tier[t].resident, s->total);
 	put_line(page, "has", "%s in %s objects; %s in vram are its own part, of a limit of %s",
 		 format_bytes(a, s->total), format_count(b, s->objects),
 		 format_bytes(c, s->tier[TIER_VRAM].charged), format_bytes(text, s->limit));
@@ -114,7 +113,7 @@ static void session_page(struct page *page, const struct top_session *s)
 
 		canvas_put(page->canvas, y, 0, LABEL_WIDTH, STYLE_KEY, "position");
 		width = width < 43 ? width : 43;
-		canvas_bar(page->canvas, y, LABEL_WIDTH + 1, width, s->position);
+		canvas_bar(page->canvas, y, LABEL_WIDTH + 1, width, STYLE_FULL, s->position);
 		canvas_put(page->canvas, y, LABEL_WIDTH + 2 + width, 5, STYLE_BOLD,
 			   format_percent(a, 100 * s->position));
 		put_line(page, "", "%s passes; %s a pass, %s to the end of this one",
@@ -127,6 +126,7 @@ static void session_page(struct page *page, const struct top_session *s)
 static void tenant_page(struct page *page, const struct sample *sample, const struct top_tenant *t)
 {
 	char n[8][FORMAT_MAX], text[128];
+	double whole;
 	size_t i;
 	int tier;
 
@@ -138,10 +138,13 @@ static void tenant_page(struct page *page, const struct sample *sample, const st
 
 		if (!it->there)
 			continue;
-		put_bar(page, tier_names[tier], it->usage,
-			isfinite(it->max) ? it->max :
+		whole = isfinite(it->max) ? it->max :
 			sample->n_devices ? sample->devices[0].tier[tier].size :
-					    (double)NAN);
+					    (double)NAN;
+		/* Near its own limit is worth a look; near the end of the device is not. */
+		put_bar(page, tier_names[tier],
+			isfinite(it->max) ? draw_part_style(it->usage / whole) : STYLE_FULL,
+			it->usage, whole);
 		put_line(page, "", "min %s  low %s  high %s  max %s  weight %s",
 			 format_bytes(n[0], it->min), format_bytes(n[1], it->low),
 			 format_bytes(n[2], it->high), format_bytes(n[3], it->max),
@@ -179,7 +182,7 @@ static void model_page(struct page *page, const struct top_model *m)
 	put_line(page, "pinned", "%s", m->pinned ? "yes: it is kept resident" : "no");
 	for (t = 0; t < N_TIERS; t++)
 		if (m->tier[t].there)
-			put_bar(page, tier_names[t], m->tier[t].resident, m->size);
+			put_bar(page, tier_names[t], STYLE_FULL, m->tier[t].resident, m->size);
 	put_line(page, "size", "%s", format_bytes(a, m->size));
 	put_line(page, "loaded", "%s, %s/s now", format_bytes(a, m->loaded),
 		 format_bytes(b, m->rates.in));
@@ -198,7 +201,8 @@ static void waiter_page(struct page *page, const struct top_waiter *w)
 	put_line(page, "asks for", "%s", format_bytes(a, w->asked));
 	put_line(page, "waits", "%s, at most %s", format_time(a, w->waiting_ns),
 		 isnan(w->timeout_ns) ? "for ever" : format_time(b, w->timeout_ns));
-	put_line(page, "predicted", "%s more", format_time(a, w->predicted_ns));
+	put_line(page, "predicted", "%s",
+		 isnan(w->predicted_ns) ? "not known yet" : format_time(a, w->predicted_ns));
 }
 
 /* ---- pages ---- */

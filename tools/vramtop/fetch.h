@@ -33,8 +33,7 @@ struct fetch {
 int fetch_init(struct fetch *fetch, const char *socket);
 /* Return: false if a question is out already. */
 bool fetch_start(struct fetch *fetch);
-/* The answer, the caller's; NULL: why says what is wrong. Only when the
- * descriptor is readable. */
+/* The answer, the caller's; NULL: why says what is wrong. Only when the descriptor is readable. */
 json_t *fetch_take(struct fetch *fetch, char why[ASK_WHY_MAX]);
 
 /* One question, at once, in the caller's thread. Return: as fetch_take(). */

@@ -22,8 +22,7 @@ static bool is_whole(double value)
 	return tenths % 10 == 0;
 }
 
-/* With one digit behind the point as long as that is no longer than a whole
- * number of the same unit. */
+/* With one digit behind the point as long as that is no longer than a whole number of the same unit. */
 static const char *scaled(char buf[FORMAT_MAX], double value, double step, const char *units)
 {
 	while (fabs(value) >= step - 0.5 && units[1]) {

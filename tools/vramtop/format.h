@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Numbers in five columns, for people. What is not known (a NaN) is "-",
- * without bound "max". */
+/* Numbers in five columns, for people. What is not known (a NaN) is "-", without bound "max". */
 #ifndef VRAM_TOOLS_VRAMTOP_FORMAT_H
 #define VRAM_TOOLS_VRAMTOP_FORMAT_H
 

@@ -223,8 +223,7 @@ static double per_second(double now, double before, double ns)
 	return growth(now, before) * NS_PER_S / ns;
 }
 
-/* Part of the time, in percent. Counters are read a moment after the clock: it
- * may come out above 100. */
+/* Part of the time, in percent. Counters are read a moment after the clock: it may come out above 100. */
 static double share_of_time(double now_ns, double before_ns, double ns)
 {
 	double percent = 100.0 * growth(now_ns, before_ns) / ns;
@@ -307,8 +306,7 @@ static void rate_models(struct sample *sample, const struct sample *before, doub
 {
 	size_t i, j;
 
-	/* Names need not be unique, and a closed model may come back: the nearest of
-   * the same name and size. */
+	/* Names need not be unique, and a closed model may come back: the nearest of the same name and size. */
 	for (i = 0; i < sample->n_models; i++) {
 		struct top_model *now = &sample->models[i];
 
@@ -491,8 +489,7 @@ struct sample *sample_new(json_t *answer, const struct sample *before, sample_us
 	read_all(sample, user_name);
 	sample->interval_ns = UNKNOWN;
 	if (before && same_run(sample, before)) {
-		/* The daemon's own clock: ours may be set, and an answer may have been long
-     * on the way. */
+		/* The daemon's own clock: ours may be set, and an answer may have been long on the way. */
 		double ns = sample->time_ns - before->time_ns;
 
 		sample->interval_ns = ns;

@@ -44,8 +44,7 @@ struct psi {
 
 struct rates {
 	double in, out; /* bytes a second: loaded; taken out, written or dropped */
-	double written; /* bytes a second: of these, written to the host tier or to
-                     swap */
+	double written; /* bytes a second: of these, written to the host tier or to swap */
 	double stall;	/* percent of the time in which something waited */
 	double hit;	/* percent of the uses that did not wait */
 	double faults;	/* a second */
@@ -158,8 +157,7 @@ struct sample *sample_new(json_t *answer, const struct sample *before, sample_us
 			  const char **out_why);
 void sample_free(struct sample *sample);
 
-/* The answer with `rates` put in where they are known, for scripts. Return: the
- * sample's own. */
+/* The answer with `rates` put in where they are known, for scripts. Return: the sample's own. */
 const json_t *sample_json(struct sample *sample);
 
 const struct top_session *sample_session(const struct sample *sample, double id);

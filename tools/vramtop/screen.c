@@ -15,8 +15,7 @@
 #include "common/err.h"
 #include "tools/vramtop/ui.h"
 
-/* How long ncurses waits whether an escape is the beginning of a key; over ssh
- * these come in one packet. */
+/* How long ncurses waits whether an escape is the beginning of a key; over ssh these come in one packet. */
 #define ESCAPE_MS 50
 
 /* What a handler needs: prepared in time. */
@@ -25,8 +24,7 @@ static struct {
 	bool colours;
 	volatile sig_atomic_t signal;
 	struct termios modes;
-	char restore[512]; /* leaves the other screen, shows the cursor, plain
-                        characters */
+	char restore[512]; /* leaves the other screen, shows the cursor, plain characters */
 	size_t restore_len;
 } term;
 
@@ -146,8 +144,8 @@ int screen_init(bool colours)
 	const char *type = getenv("TERM");
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
-		fprintf(stderr,
-			"vramtop: standard input and output must be a terminal; for a file or a pipe there is --batch\n");
+		fprintf(stderr, "vramtop: standard input and output must be a terminal; "
+				"for a file or a pipe there is --batch\n");
 		return err_origin(-ENOTTY);
 	}
 	if (tcgetattr(STDOUT_FILENO, &term.modes) < 0) {
@@ -157,7 +155,8 @@ int screen_init(bool colours)
 	term.screen = newterm(NULL, stdout, stdin);
 	if (!term.screen) {
 		fprintf(stderr,
-			"vramtop: there is no description of a terminal '%s' (TERM) that can be used; 'TERM=vt100 vramtop' may do, and --batch needs none\n",
+			"vramtop: there is no description of a terminal '%s' (TERM) that can be used; "
+			"'TERM=vt100 vramtop' may do, and --batch needs none\n",
 			type ? type : "");
 		return err_origin(-ENODEV);
 	}

@@ -22,8 +22,7 @@ int screen_init(bool colours);
 void screen_deinit(void);
 void screen_size(int *out_width, int *out_height);
 void screen_show(const struct canvas *canvas);
-/* The next key (see ui.h), 0: there is none; -1: the terminal is gone. Ctrl-L
- * and a new size are SCREEN_REDRAW. */
+/* The next key (see ui.h), 0: there is none. Ctrl-L and a new size are SCREEN_REDRAW. */
 int screen_key(void);
 #define SCREEN_REDRAW 0x120000
 /* The signal that asks for the end, 0: none. It also interrupts poll(). */

@@ -80,8 +80,7 @@ static bool rows_again(struct ui *ui, const struct sample *sample)
 	if (!view_rows_init(&rows, sample, &ui->choice))
 		return false;
 	ui->rows = rows;
-	/* At the top it stays at the top: who moves up there is what one wants to
-   * see. */
+	/* At the top it stays at the top: who moves up there is what one wants to see. */
 	if (ui->selected == 0 && ui->mode != UI_DETAIL)
 		ui->selected = 0;
 	else if (!follow(ui, &before) && ui->mode == UI_DETAIL)

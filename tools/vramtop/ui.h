@@ -70,8 +70,9 @@ extern const struct ui_key ui_keys[];
 
 void ui_init(struct ui *ui, double interval_s);
 void ui_deinit(struct ui *ui);
-/* A new sample; the one before must live until this returns. Return: false
- * without memory, and nothing has changed. */
+/*
+ * A new sample; the one before must live until this returns. Return: false without memory, and nothing has changed.
+ */
 bool ui_sample(struct ui *ui, const struct sample *sample);
 void ui_press(struct ui *ui, int key);
 /* The row at the cursor, NULL: there is none. */

@@ -108,8 +108,7 @@ static int compare_rows(const void *a, const void *b, void *userdata)
 	}
 	if (r != 0)
 		return r * order->sign;
-	/* Equal ones stay where the daemon had them, so that nothing jumps about: a
-   * list is one array. */
+	/* Equal ones stay where the daemon had them, so that nothing jumps about: a list is one array. */
 	return (one->session > two->session) - (one->session < two->session);
 }
 

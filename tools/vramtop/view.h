@@ -57,10 +57,8 @@ struct view_choice {
 	int sort[N_VIEWS]; /* a column */
 	bool reverse[N_VIEWS];
 	bool tree;
-	char filter[VIEW_FILTER_MAX];	      /* "": everything; upper and lower case are the
-                                   same */
-	double collapsed[VIEW_COLLAPSED_MAX]; /* uids whose sessions are not shown in
-                                           the tree */
+	char filter[VIEW_FILTER_MAX]; /* "": everything; upper and lower case are the same */
+	double collapsed[VIEW_COLLAPSED_MAX]; /* uids whose sessions are not shown in the tree */
 	size_t n_collapsed;
 };
 
@@ -101,11 +99,10 @@ struct column {
 	const char *name;  /* for --sort */
 	const char *title; /* as wide as the column at most */
 	const char *help;
-	unsigned views;	   /* bits */
-	int width;	   /* what numbers need; of texts the least */
-	int grow;	   /* of texts: the most; 0: does not grow */
-	int rank[N_VIEWS]; /* where there is little room: the higher, the earlier it
-                        is left out; 0: never */
+	unsigned views; /* bits */
+	int width;	/* what numbers need; of texts the least */
+	int grow;	/* of texts: the most; 0: does not grow */
+	int rank[N_VIEWS]; /* where there is little room: the higher, the earlier it is left out; 0: never */
 	int tier;	   /* left out where the machine has no such tier; -1: always there */
 	bool left;
 	bool bar;	/* on a screen only */
