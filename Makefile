@@ -394,6 +394,8 @@ $(B)/plain/%.o: %.c $(B)/.flags
 	$(call say,CC,$< (plain))
 	$(call compile,$(CC) $(FLAGS))
 
+$(patsubst %.c,$(B)/fuzzobj/%.o,$(DAEMON_SRC)): private BASE += $(DIR_FLAGS)
+$(patsubst %.c,$(B)/fuzzobj/%.o,$(DAEMON_SRC)): $(B)/.dirs
 $(B)/fuzzobj/%.o: %.c $(B)/.flags
 	$(call say,FUZZCC,$<)
 	$(call compile,$(CLANG) $(BASE) -O1 -g -fsanitize=fuzzer-no-link $(FUZZ_SAN))
