@@ -20,7 +20,7 @@ import gen_gguf  # noqa: E402
 import vram_daemon  # noqa: E402
 
 M = 1 << 20
-BUDGET = 48 * M
+BUDGET = 24 * M
 UID = os.getuid()
 CGROUPS = next((path for path in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
                 if os.path.exists(os.path.join(path, "cgroup.procs"))), None)
@@ -44,8 +44,8 @@ class World(unittest.TestCase):
         cls.top = tempfile.mkdtemp(prefix="vram-rules-")
         os.chmod(cls.top, 0o755)
         cls.model = os.path.join(cls.top, "model.gguf")
-        # About 30 MB in 24 layers and the embeddings.
-        gen_gguf.generate(cls.model, (24, 256, 1024, 8, 8, 4096))
+        # About 15 MB in 12 layers and the embeddings.
+        gen_gguf.generate(cls.model, (12, 256, 1024, 8, 8, 4096))
         cls.size = os.stat(cls.model).st_size
         cls.engine = os.path.join(cls.top, "engine")
         shutil.copy(os.path.join(vram_daemon.build_dir(), "examples", "walk"), cls.engine)
@@ -108,10 +108,10 @@ class World(unittest.TestCase):
         return json.loads(self.ok(daemon, "-j", "status"))["devices"][0]["memory_bytes"]
 
     def measure(self, daemon):
-        """The most that is resident while as much as three models is loaded, or while all of it stays."""
+        """The most that is resident while twice the model is loaded, or while all of it stays."""
         most, begin, steady = 0, self.loaded(daemon), 0
         deadline = time.monotonic() + 60
-        while self.loaded(daemon) - begin < 3 * self.size and steady < 20:
+        while self.loaded(daemon) - begin < 2 * self.size and steady < 20:
             now = self.resident(daemon)
             steady = steady + 1 if now == most and now >= self.size * 0.95 else 0
             most = max(most, now)
@@ -145,31 +145,31 @@ class Subjects(World):
     @unittest.skipUnless(my_group(), "no group of this user has a name")
     def test_group_by_name_and_number(self):
         group = my_group()
-        self.rules("50.conf", f"[default]\nvram.max = 1M\n[group:{group.gr_name}]\nvram.max = 12M\n")
+        self.rules("50.conf", f"[default]\nvram.max = 1M\n[group:{group.gr_name}]\nvram.max = 6M\n")
         daemon = self.daemon()
         self.walk(daemon)
-        self.check(daemon, 12 * M)
+        self.check(daemon, 6 * M)
         why = self.row(daemon, f"user:{UID}")["rules"]["max"]
         self.assertEqual(why, f"group:{group.gr_name} in limits.d/50.conf:4")
-        self.ok(daemon, "limit", "set", f"group:{group.gr_gid}", "vram.max=16M")
-        self.check(daemon, 16 * M)
+        self.ok(daemon, "limit", "set", f"group:{group.gr_gid}", "vram.max=8M")
+        self.check(daemon, 8 * M)
         why = self.row(daemon, f"user:{UID}")["rules"]["max"]
         self.assertEqual(why, f"group:{group.gr_gid}, set at run time by user {UID}")
 
     def test_default(self):
-        self.rules("50.conf", "[default]\nvram.max = 12M\n")
+        self.rules("50.conf", "[default]\nvram.max = 6M\n")
         daemon = self.daemon()
         self.walk(daemon)
-        self.check(daemon, 12 * M)
+        self.check(daemon, 6 * M)
         self.assertEqual(self.row(daemon, f"user:{UID}")["rules"]["max"], "default in limits.d/50.conf:2")
 
     def test_exe(self):
         other = os.path.join(self.top, "other engine]")
         shutil.copy(self.engine, other)
-        self.rules("50.conf", f"[exe:{other}]\nvram.max = 12M\n")
+        self.rules("50.conf", f"[exe:{other}]\nvram.max = 6M\n")
         daemon = self.daemon()
         process = self.walk(daemon, other)
-        self.check(daemon, 12 * M)
+        self.check(daemon, 6 * M)
         self.assertEqual(self.row(daemon, f"exe:{other}")["rules"]["max"], "limits.d/50.conf:2")
         self.end(process)
         # The same program under another name is another one.
@@ -184,7 +184,7 @@ class Subjects(World):
         os.makedirs(inner)
         self.addCleanup(os.rmdir, outer)
         self.addCleanup(os.rmdir, inner)
-        self.rules("50.conf", f"[cgroup:/{name}]\nvram.max = 12M\n[cgroup:/{name}/a b]\nvram.weight = 300\n")
+        self.rules("50.conf", f"[cgroup:/{name}]\nvram.max = 6M\n[cgroup:/{name}/a b]\nvram.weight = 300\n")
         daemon = self.daemon()
 
         def enter():
@@ -192,11 +192,11 @@ class Subjects(World):
                 f.write("0")
 
         process = self.walk(daemon, preexec_fn=enter)
-        self.check(daemon, 12 * M)
+        self.check(daemon, 6 * M)
         row = self.row(daemon, f"cgroup:/{name}")
-        self.assertEqual((row["max"], row["rules"]["max"]), (12 * M, "limits.d/50.conf:2"))
+        self.assertEqual((row["max"], row["rules"]["max"]), (6 * M, "limits.d/50.conf:2"))
         self.assertEqual(self.row(daemon, f"cgroup:/{name}/a b")["weight"], 300)
-        self.assertGreater(row["usage_bytes"], 6 * M)
+        self.assertGreater(row["usage_bytes"], 3 * M)
         self.end(process)
 
     def test_session(self):
@@ -204,9 +204,9 @@ class Subjects(World):
         process = self.walk(daemon)
         self.until(lambda: daemon.ask("clients")["clients"])
         session = next(c["id"] for c in daemon.ask("clients")["clients"] if c["pid"] == process.pid)
-        self.ok(daemon, "limit", "set", f"session:{session}", "vram.max=12M", "--wait")
-        self.check(daemon, 12 * M)
-        done = self.vramctl(daemon, "limit", "set", f"session:{session}", "vram.max=12M", "--save")
+        self.ok(daemon, "limit", "set", f"session:{session}", "vram.max=6M", "--wait")
+        self.check(daemon, 6 * M)
+        done = self.vramctl(daemon, "limit", "set", f"session:{session}", "vram.max=6M", "--save")
         self.assertEqual(done.returncode, 1)
         self.assertIn("a session ends", done.stderr)
         self.end(process)
@@ -219,44 +219,44 @@ class Changing(World):
         daemon = self.daemon()
         self.walk(daemon)
         self.until(lambda: self.resident(daemon) >= self.size * 0.9)
-        done = self.vramctl(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=12M")
+        done = self.vramctl(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=6M")
         answer = json.loads(done.stdout)
         self.assertEqual(answer["settings"], 1)
         self.assertEqual(len(answer["over"]), 1)
         over = answer["over"][0]
         self.assertEqual((over["subject"], over["tier"], over["key"], over["limit_bytes"]),
-                         (f"user:{UID}", "vram", "max", 12 * M))
-        self.assertEqual(over["over_bytes"], over["usage_bytes"] - 12 * M)
+                         (f"user:{UID}", "vram", "max", 6 * M))
+        self.assertEqual(over["over_bytes"], over["usage_bytes"] - 6 * M)
         # It is taken without anybody asking again; --wait ends when it is.
-        answer = json.loads(self.ok(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=12M", "--wait"))
+        answer = json.loads(self.ok(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=6M", "--wait"))
         self.assertEqual(answer["over"], [])
-        self.assertLessEqual(self.row(daemon, f"user:{UID}")["usage_bytes"], 12 * M)
-        self.assertLessEqual(self.measure(daemon), 12 * M)
+        self.assertLessEqual(self.row(daemon, f"user:{UID}")["usage_bytes"], 6 * M)
+        self.assertLessEqual(self.measure(daemon), 6 * M)
         self.ok(daemon, "limit", "reset", f"user:{UID}")
         self.until(lambda: self.resident(daemon) >= self.size * 0.95)
 
     def test_reload(self):
-        self.rules("50.conf", "[default]\nvram.max = 24M\n")
+        self.rules("50.conf", "[default]\nvram.max = 12M\n")
         daemon = self.daemon()
         self.walk(daemon)
-        self.assertLessEqual(self.measure(daemon), 24 * M)
-        self.rules("50.conf", "[default]\nvram.max = 12M\n")
+        self.assertLessEqual(self.measure(daemon), 12 * M)
+        self.rules("50.conf", "[default]\nvram.max = 6M\n")
         self.assertEqual(self.ok(daemon, "reload"), "1 rules in 1 files\n")
-        self.until(lambda: self.resident(daemon) <= 12 * M)
-        self.rules("60.conf", f"[user:{UID}]\nvram.max = 16M\n")
+        self.until(lambda: self.resident(daemon) <= 6 * M)
+        self.rules("60.conf", f"[user:{UID}]\nvram.max = 8M\n")
         daemon.process.send_signal(signal.SIGHUP)
-        self.until(lambda: self.row(daemon, f"user:{UID}")["max"] == 16 * M)
+        self.until(lambda: self.row(daemon, f"user:{UID}")["max"] == 8 * M)
         # Taken out of the files it is gone.
         os.unlink(os.path.join(self.dir, "60.conf"))
         self.ok(daemon, "reload")
-        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 12 * M)
+        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 6 * M)
 
     def test_mistake_is_refused_whole(self):
-        self.rules("50.conf", "[default]\nvram.max = 12M\n")
+        self.rules("50.conf", "[default]\nvram.max = 6M\n")
         daemon = self.daemon()
         before = self.ok(daemon, "-j", "limit", "list")
         self.rules("10.conf", "[default]\nvram.low = 1M\n")
-        self.rules("60.conf", "[default]\nvram.max = 24M\nvram.high = lots\n")
+        self.rules("60.conf", "[default]\nvram.max = 12M\nvram.high = lots\n")
         done = self.vramctl(daemon, "reload")
         place = os.path.join(self.dir, "60.conf") + ":3: vram.high: 'lots' is no size"
         self.assertEqual(done.returncode, 1)
@@ -308,38 +308,38 @@ class Changing(World):
             self.assertTrue(f.read().endswith(f"\n[user:{name}]\nvram.weight = 300\n"))
 
     def test_file_that_shadows_is_told(self):
-        self.rules("99.conf", f"[user:{UID}]\nvram.max = 8M\n")
+        self.rules("99.conf", f"[user:{UID}]\nvram.max = 4M\n")
         daemon = self.daemon()
-        done = self.vramctl(daemon, "limit", "set", f"user:{UID}", "vram.max=16M", "--save")
+        done = self.vramctl(daemon, "limit", "set", f"user:{UID}", "vram.max=8M", "--save")
         self.assertEqual(done.returncode, 0)
         self.assertIn("limits.d/99.conf:2 sets the same and is read later", done.stderr)
-        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 16 * M)
+        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 8 * M)
 
     def test_run_time_goes_before_files_and_back(self):
-        self.rules("50.conf", f"[user:{UID}]\nvram.max = 8M\nvram.low = 1M\n")
+        self.rules("50.conf", f"[user:{UID}]\nvram.max = 4M\nvram.low = 1M\n")
         daemon = self.daemon()
-        self.ok(daemon, "limit", "set", f"user:{UID}", "vram.max=16M")
+        self.ok(daemon, "limit", "set", f"user:{UID}", "vram.max=8M")
         row = self.row(daemon, f"user:{UID}")
-        self.assertEqual((row["max"], row["rules"]["max"]), (16 * M, f"set at run time by user {UID}"))
+        self.assertEqual((row["max"], row["rules"]["max"]), (8 * M, f"set at run time by user {UID}"))
         rules = json.loads(self.ok(daemon, "-j", "limit", "list"))["rules"]
         self.assertEqual([(r["source"], r["key"], r["in_force"]) for r in rules], [
             ("limits.d/50.conf:2", "max", False), ("limits.d/50.conf:3", "low", True),
             (f"set at run time by user {UID}", "max", True)])
         self.ok(daemon, "reload")
-        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 16 * M)
-        self.ok(daemon, "limit", "reset", f"user:{UID}", "vram.max")
         self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 8 * M)
+        self.ok(daemon, "limit", "reset", f"user:{UID}", "vram.max")
+        self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 4 * M)
         self.assertIn("Nothing had been set", self.ok(daemon, "limit", "reset", f"user:{UID}"))
 
     def test_names_that_nobody_has(self):
-        self.rules("50.conf", "[user:no-such-user]\nvram.max = 8M\n[group:no-such-group]\nvram.max = 8M\n")
+        self.rules("50.conf", "[user:no-such-user]\nvram.max = 4M\n[group:no-such-group]\nvram.max = 4M\n")
         daemon = self.daemon()
         rules = json.loads(self.ok(daemon, "-j", "limit", "list"))["rules"]
         self.assertEqual([(r["known"], r["in_force"]) for r in rules], [(False, False)] * 2)
         self.assertIn("limits.d/50.conf:2: there is no user 'no-such-user'", daemon.log())
         self.assertIn("limits.d/50.conf:4: there is no group 'no-such-group'", daemon.log())
         for subject in ("user:no-such-user", "group:no-such-group"):
-            done = self.vramctl(daemon, "limit", "set", subject, "vram.max=8M")
+            done = self.vramctl(daemon, "limit", "set", subject, "vram.max=4M")
             self.assertEqual(done.returncode, 1)
             self.assertIn("there is no ", done.stderr)
 

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules for users who are not the daemon's: their groups, their programs, and what they may change themselves."""
+
+import grp
+import json
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.environ["VRAM_SRC"], "tests", "support"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_rules  # noqa: E402
+import vram_daemon  # noqa: E402
+
+M = test_rules.M
+NOBODY = 65534
+
+
+def groups():
+    """Of who may reach the socket and the module's device, where that is not everybody."""
+    try:
+        return [grp.getgrnam("vram").gr_gid]
+    except KeyError:
+        return []
+
+
+def become_nobody():
+    os.setgroups(groups())
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+class System(vram_daemon.Daemon):
+    """The system's daemon, which other users reach."""
+
+    def mode(self):
+        os.chmod(self.dir, 0o755)
+        if vram_daemon.wants_module():
+            return super().mode()
+        os.makedirs(os.path.dirname(self.socket), exist_ok=True)
+        return ["--socket", self.socket, "--set", "arbiter.use=local", "--set", f"swap.path={self.dir}"]
+
+
+class Users(test_rules.World):
+    def daemon(self):
+        daemon = System(str(test_rules.BUDGET), {
+            "device": {"chunk": "256K", "huge": "never"}, "limits": {"dir": self.dir}, "policy": {"keep": "0"}})
+        daemon.__enter__()
+        self.addCleanup(daemon.__exit__, None, None, None)
+        return daemon
+
+    def setUp(self):
+        super().setUp()
+        # The build folder may be one that others do not reach.
+        self.vramctl_copy = os.path.join(self.top, "vramctl")
+        with open(os.path.join(vram_daemon.build_dir(), "vramctl"), "rb") as f, open(self.vramctl_copy, "wb") as to:
+            to.write(f.read())
+        os.chmod(self.vramctl_copy, 0o755)
+
+    def as_nobody(self, daemon, *args):
+        return subprocess.run([self.vramctl_copy, "--socket", daemon.socket, *args], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60, check=False, preexec_fn=become_nobody)
+
+    def session(self, daemon, process):
+        self.until(lambda: any(c["pid"] == process.pid for c in daemon.ask("clients")["clients"]))
+        return next(c["id"] for c in daemon.ask("clients")["clients"] if c["pid"] == process.pid)
+
+    def test_program_of_another_user(self):
+        self.rules("50.conf", f"[exe:{self.engine}]\nvram.max = 6M\n")
+        daemon = self.daemon()
+        self.walk(daemon, preexec_fn=become_nobody)
+        most = self.measure(daemon)
+        self.assertLessEqual(most, 6 * M)
+        self.assertGreater(most, 3 * M)
+        self.assertGreater(self.row(daemon, f"exe:{self.engine}")["usage_bytes"], 0)
+
+    def test_group_of_another_user(self):
+        self.rules("50.conf", f"[group:{NOBODY}]\nvram.max = 6M\n[user:0]\nvram.max = 1M\n")
+        daemon = self.daemon()
+        self.walk(daemon, preexec_fn=become_nobody)
+        self.assertLessEqual(self.measure(daemon), 6 * M)
+        row = self.row(daemon, f"user:{NOBODY}")
+        self.assertEqual((row["max"], row["rules"]["max"]), (6 * M, f"group:{NOBODY} in limits.d/50.conf:2"))
+        # It sees its own alone, and what is for everybody.
+        rules = json.loads(self.as_nobody(daemon, "-j", "limit", "list").stdout)["rules"]
+        self.assertEqual([r["subject"] for r in rules], [f"group:{NOBODY}"])
+        done = self.as_nobody(daemon, "limit", "show", "user:0")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("there is no 'user:0' of yours", done.stderr)
+
+    def test_lowering_own_sessions(self):
+        daemon = self.daemon()
+        mine = self.session(daemon, self.walk(daemon, preexec_fn=become_nobody))
+        self.ok(daemon, "limit", "set", f"session:{mine}", "vram.max=12M")
+        done = self.as_nobody(daemon, "limit", "set", f"session:{mine}", "vram.max=6M", "vram.weight=50", "--wait")
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        self.assertLessEqual(self.row(daemon, f"session:{mine}")["usage_bytes"], 6 * M)
+        self.assertEqual(self.row(daemon, f"session:{mine}")["rules"]["max"], f"set at run time by user {NOBODY}")
+        for args, says in (
+            (("set", f"session:{mine}", "vram.max=7M"), "you can lower limits"),
+            (("set", f"session:{mine}", "vram.max=12M"), "you can lower limits"),
+            (("set", f"session:{mine}", "vram.max=default"), "you can lower limits"),
+            (("set", f"session:{mine}", "vram.max=5M", "vram.weight=51"), "you can lower limits"),
+            (("set", f"session:{mine}", "vram.min=1M"), "you can lower limits"),
+            (("set", f"session:{mine}", "vram.low=1%"), "you can lower limits"),
+            (("reset", f"session:{mine}"), "is for root"),
+            (("set", f"user:{NOBODY}", "vram.max=1M"), "are for root"),
+            (("set", "default", "vram.max=1M"), "are for root"),
+            (("set", f"group:{NOBODY}", "vram.max=1M", "--save"), "are for root"),
+            (("set", f"exe:{self.engine}", "vram.max=1M"), "are for root"),
+        ):
+            done = self.as_nobody(daemon, "limit", *args)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), args)
+            self.assertIn(says, done.stderr)
+        self.assertEqual(self.row(daemon, f"session:{mine}")["max"], 6 * M)
+        self.assertEqual(os.listdir(self.dir), [])
+        done = self.as_nobody(daemon, "reload")
+        self.assertIn("reload is for root", done.stderr)
+
+    def test_sessions_of_others(self):
+        daemon = self.daemon()
+        theirs = self.session(daemon, self.walk(daemon))
+        for args in (("set", f"session:{theirs}", "vram.max=1M"), ("set", "session:99999", "vram.max=1M")):
+            done = self.as_nobody(daemon, "limit", *args)
+            self.assertEqual(done.returncode, 1)
+            # Whether there is one is not said.
+            self.assertIn("of yours; limits of others' are for root", done.stderr)
+        self.assertEqual(self.row(daemon, f"session:{theirs}")["max"], "max")
+
+    def test_helper_ends_with_the_daemon(self):
+        daemon = self.daemon()
+        children = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(daemon.process.pid)], capture_output=True,
+                                  text=True, check=False).stdout.split()
+        self.assertEqual(children[1:], ["vramd-names"])
+        with open(f"/proc/{children[0]}/status", encoding="ascii") as f:
+            status = dict(line.split(":\t", 1) for line in f if ":\t" in line)
+        self.assertIn(int(status["CapPrm"], 16), (1 << 19, 0))  # CAP_SYS_PTRACE
+        self.assertEqual(status["NoNewPrivs"].strip(), "1")
+        daemon.process.send_signal(signal.SIGKILL)
+        daemon.process.wait()
+        self.until(lambda: not os.path.exists(f"/proc/{children[0]}"))
+
+
+def load_tests(loader, _tests, _pattern):
+    return loader.loadTestsFromTestCase(Users)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("needs root, to be another user")
+        sys.exit(77)
+    for missing in vram_daemon.missing(["vramd", "vramctl", "examples/walk"]):
+        print(f"{missing} is not built")
+        sys.exit(77)
+    unittest.main(verbosity=2)
