@@ -489,7 +489,7 @@ class OfOtherUsers(unittest.TestCase):
         self.assertEqual(answer["clients"], [])
         self.assertEqual(answer["others"]["clients"], 1)
         self.assertEqual(answer["others"]["resident_bytes"], LAYER * LAYERS)
-        for command in ("models", "clients", "status", "devices", "pressure", "limit show"):
+        for command in ("models", "clients", "status", "devices", "pressure", "limit show", "metrics"):
             done = vramctl(*command.split(), path=self.path, wrapper=self.nobody)
             self.assertEqual(done.returncode, 0, command)
             self.assertNotIn("secret", done.stdout)

@@ -44,28 +44,31 @@ static void walk_until(struct vram_pressure *pressure)
 	ck_assert_msg(left > 0, "never reported");
 }
 
-/* Uses what is resident for longer than a window, without any wait. */
+static void acquire_all(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
+}
+
+static void release_all(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		vram_layer_release(vram_model_layer(model, i));
+}
+
+/* Uses what is held anyway for longer than a window, without any wait. */
 static void use_what_is_there(void)
 {
-	uint64_t faults;
-	struct vram_stats stats;
+	struct vram_stats before, after;
 
-	for (uint32_t i = 0; i < FIT; i++) {
-		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
-		vram_layer_release(vram_model_layer(model, i));
-	}
-	ck_assert_int_eq(vram_client_stats(client, &stats), 0);
-	faults = stats.faults;
+	ck_assert_int_eq(vram_client_stats(client, &before), 0);
 	for (int n = 0; n < 120; n++) {
-		for (uint32_t i = 0; i < FIT; i++) {
-			ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER),
-					 0);
-			vram_layer_release(vram_model_layer(model, i));
-		}
+		acquire_all(FIT);
+		release_all(FIT);
 		usleep(10000);
 	}
-	ck_assert_int_eq(vram_client_stats(client, &stats), 0);
-	ck_assert_uint_eq(stats.faults, faults);
+	ck_assert_int_eq(vram_client_stats(client, &after), 0);
+	ck_assert_uint_eq(before.faults, after.faults);
 }
 
 static struct vram_pressure *watch(struct vram_client *c, enum vram_pressure_of of,
@@ -105,15 +108,13 @@ START_TEST(a_workload_that_does_not)
 	struct vram_pressure *own, *device;
 
 	/* What is waited for at first is not meant. */
-	for (uint32_t i = 0; i < FIT; i++) {
-		ck_assert_int_eq(vram_layer_acquire(vram_model_layer(model, i), FOREVER), 0);
-		vram_layer_release(vram_model_layer(model, i));
-	}
+	acquire_all(FIT);
 	own = watch(client, VRAM_PRESSURE_OF_CLIENT, 0, LITTLE_US);
 	device = watch(client, VRAM_PRESSURE_OF_DEVICE, 0, LITTLE_US);
 	use_what_is_there();
 	ck_assert(!reported(own));
 	ck_assert(!reported(device));
+	release_all(FIT);
 	vram_pressure_free(own);
 	vram_pressure_free(device);
 }
