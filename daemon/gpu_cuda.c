@@ -233,7 +233,8 @@ int cuda_revive(struct cuda_device *dev)
 	}
 	dev->told_lost = false;
 	dev->pool.due_bytes = 0;
-	log_info("%s is back, with a fresh context", dev->gpu.name);
+	log_event(LOG_LEVEL_INFO, &LOG_ID(DEVICE_BACK), 1, "%s is back, with a fresh context",
+		  dev->gpu.name);
 	return 0;
 }
 

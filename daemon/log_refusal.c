@@ -2,6 +2,7 @@
 #include "daemon/log_refusal.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -125,4 +126,21 @@ void log_refusal(enum log_level level, const char *verb, const struct log_refusa
 			  refusal->asked ? ": asked for " : "",
 			  refusal->asked ? refusal->asked : "",
 			  log_bound_text(refusal->bound, bound), error);
+}
+
+void log_control(const char *subject, const char *asked, uid_t by, const char *format, ...)
+{
+	const struct log_field fields[] = {
+		LOG_ID(CONTROL),
+		LOG_TEXT("VRAM_SUBJECT", subject),
+		LOG_TEXT("VRAM_ASKED", asked),
+		LOG_NUMBER("VRAM_UID", by),
+	};
+	char text[LOG_LINE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_event(LOG_LEVEL_INFO, fields, sizeof(fields) / sizeof(fields[0]), "%s", text);
 }

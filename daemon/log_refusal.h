@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What vramd has said no to: who asked, for what, and which limit was in the way. Every refusal comes through here, so
- * that the sentence and the journal's fields say the same, and so that no user's refusals use up the
+ * What vramd has said no to: who asked, for what, and which limit was in the way; and what it was told to do. Every refusal
+ * comes through here, so that the sentence and the journal's fields say the same, and so that no user's refusals use up the
  * lines of another's: budgets are kept for each user.
  */
 #ifndef VRAM_DAEMON_LOG_REFUSAL_H
@@ -48,5 +48,9 @@ const char *log_bound_text(const struct log_bound *bound, char text[LOG_BOUND_TE
  * numbers come from bound; reason has none of them.
  */
 void log_refusal(enum log_level level, const char *verb, const struct log_refusal *refusal);
+
+/* by has told subject ("session:4", a model's name) to do something. The sentence names all of it, too. */
+__attribute__((format(printf, 4, 5))) void log_control(const char *subject, const char *asked,
+						       uid_t by, const char *format, ...);
 
 #endif

@@ -54,7 +54,7 @@ static void device_lost(void *owner, int error, const char *reason)
 	struct object *object, *tmp;
 	char text[200];
 
-	log_error("%s is lost: %s", s->gpu->name, reason);
+	log_event(LOG_LEVEL_ERROR, &LOG_ID(DEVICE_LOST), 1, "%s is lost: %s", s->gpu->name, reason);
 	snprintf(text, sizeof(text), "the device %s is lost: %s", s->gpu->name, reason);
 	list_for_each(ss, &s->sessions, node)
 		ss->ops->fail(ss, error, text);

@@ -14,7 +14,7 @@
 #include "common/err.h"
 #include "common/size.h"
 #include "daemon/limits.h"
-#include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/scheduler_private.h"
 
 int control_fail(struct control *c, int r, const char *format, ...)
@@ -330,6 +330,7 @@ int scheduler_pause(struct scheduler *s, struct control *c, uint64_t session)
 {
 	struct scheduler_session *ss;
 	int r = own_session(s, c, session, &ss);
+	char subject[32];
 
 	if (r < 0)
 		return r;
@@ -340,8 +341,9 @@ int scheduler_pause(struct scheduler *s, struct control *c, uint64_t session)
 	admission_pump(s);
 	scheduler_pump(s);
 	c->n = 1;
-	log_info("session %llu (pid %d, user %u) is paused by user %u", (unsigned long long)ss->id,
-		 (int)ss->pid, ss->uid, c->uid);
+	snprintf(subject, sizeof(subject), "session:%llu", (unsigned long long)ss->id);
+	log_control(subject, "pause", c->uid, "session %llu (pid %d, user %u) is paused by user %u",
+		    (unsigned long long)ss->id, (int)ss->pid, ss->uid, c->uid);
 	return 0;
 }
 
@@ -403,7 +405,7 @@ int scheduler_resume(struct scheduler *s, struct control *c, const char *text)
 	if (h)
 		control_hold_free(s, h);
 	look_at_all(s);
-	log_info("%s goes on, by user %u", target->text, c->uid);
+	log_control(target->text, "resume", c->uid, "%s goes on, by user %u", target->text, c->uid);
 out:
 	free(target);
 	return r;
@@ -557,8 +559,8 @@ int scheduler_pin(struct scheduler *s, struct control *c, const char *model)
 	admission_pump(s);
 	scheduler_tick_start(s);
 	scheduler_pump(s);
-	log_info("%s (%llu bytes) is pinned by user %u", object->name,
-		 (unsigned long long)object->mem->map_bytes, c->uid);
+	log_control(object->name, "pin", c->uid, "%s (%llu bytes) is pinned by user %u",
+		    object->name, (unsigned long long)object->mem->map_bytes, c->uid);
 	return 0;
 }
 
@@ -575,7 +577,8 @@ int scheduler_unpin(struct scheduler *s, struct control *c, const char *model)
 		return control_fail(c, -EINVAL, "%.80s is not pinned", object->name);
 	control_load_end(s, object, "the model was unpinned");
 	set_pinned(s, object, false);
-	log_info("%s is no longer pinned, by user %u", object->name, c->uid);
+	log_control(object->name, "unpin", c->uid, "%s is no longer pinned, by user %u",
+		    object->name, c->uid);
 	/* With policy.keep = 0 nothing stays that nobody uses. */
 	if (s->config->policy.keep == 0)
 		scheduler_object_drop(s, object);
@@ -648,8 +651,9 @@ int scheduler_kill(struct scheduler *s, struct control *c, uint64_t session, int
 		   pid_t *out_pid)
 {
 	struct scheduler_session *ss;
-	uid_t real, saved;
-	pid_t pid;
+	uid_t real = 0, saved = 0;
+	char subject[32];
+	pid_t pid = 0;
 	int r = own_session(s, c, session, &ss);
 
 	if (r < 0)
@@ -669,8 +673,9 @@ int scheduler_kill(struct scheduler *s, struct control *c, uint64_t session, int
 		r = -errno;
 		return control_fail(c, r, "process %d: %s", (int)pid, err_text(r));
 	}
-	log_info("session %llu (pid %d, user %u): signal %d by user %u", (unsigned long long)ss->id,
-		 (int)pid, ss->uid, signal, c->uid);
+	snprintf(subject, sizeof(subject), "session:%llu", (unsigned long long)ss->id);
+	log_control(subject, "kill", c->uid, "session %llu (pid %d, user %u): signal %d by user %u",
+		    (unsigned long long)ss->id, (int)pid, ss->uid, signal, c->uid);
 	*out_pid = pid;
 	c->n = 1;
 	return 0;

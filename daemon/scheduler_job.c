@@ -15,7 +15,7 @@
 
 #include "common/err.h"
 #include "common/size.h"
-#include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/scheduler_private.h"
 
 #define PATIENCE_NS 30000000000ull
@@ -310,7 +310,8 @@ int scheduler_drain(struct scheduler *s, struct control *c, const char *text, en
 	}
 	/* Also beside a lasting one, which may be taken back meanwhile. */
 	w->hold = control_hold_new(s, c, target, w->job->id);
-	log_info("%s is drained%s by user %u", target->text, hold ? " and held" : "", c->uid);
+	log_control(target->text, "drain", c->uid, "%s is drained%s by user %u", target->text,
+		    hold ? " and held" : "", c->uid);
 	scheduler_tick_start(s);
 	drain_step(s, w, true);
 	return 0;

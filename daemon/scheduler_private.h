@@ -176,6 +176,8 @@ void refuse_layer(struct scheduler *s, struct layer *layer, int error);
 uint64_t layer_bytes(const struct layer *layer);
 /* scheduler_refusal.c: tells the log which limit it was, if it was one. */
 void say_load_refused(struct scheduler *s, const struct layer *layer, int error);
+/* Likewise, for what could not be read. */
+void say_load_failed(const struct object *object, uint64_t offset, uint32_t len, int error);
 /* A wait of a layer ends without an answer: the client gave up or is gone. */
 void layer_stop_waiting(struct scheduler *s, struct layer *layer);
 /* The chunk is RESIDENT (or is so again): everybody who waits for it goes on. Return: true if anybody did. */

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Loads that the scheduler refuses because of a limit: which one it was, for the log. */
+/* What becomes of loads that fail, for the log: which limit refused them, or what could not be read. */
 #include "daemon/scheduler_private.h"
 
 #include <errno.h>
 #include <stdio.h>
 
+#include "common/err.h"
 #include "daemon/log_refusal.h"
 
 /* The first of the groups that a charge of the session has to pass whose max it does not. */
@@ -78,4 +79,19 @@ void say_load_refused(struct scheduler *s, const struct layer *layer, int error)
 		return;
 	}
 	ss->ops->load_refused(ss, error, reason, &bound);
+}
+
+void say_load_failed(const struct object *object, uint64_t offset, uint32_t len, int error)
+{
+	const struct log_field fields[] = {
+		LOG_ID(LOAD_FAILED),
+		LOG_TEXT("VRAM_MODEL", object->name),
+		LOG_TEXT("VRAM_ERRNO", err_name(error)),
+	};
+	static struct log_limit limit;
+
+	log_event_limited(&limit, LOG_LEVEL_WARN, fields, sizeof(fields) / sizeof(fields[0]),
+			  "%s: cannot load bytes %llu..%llu: %s", object->name,
+			  (unsigned long long)offset, (unsigned long long)offset + len,
+			  err_name(error));
 }

@@ -260,10 +260,7 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 	object->resident_bytes -= len;
 	s->resident_bytes -= len;
 	c->flags |= CHUNK_BAD;
-	log_warn_limited("%s: cannot load bytes %llu..%llu: %s", object->name,
-			 (unsigned long long)gpu_chunk_offset(object->mem, chunk),
-			 (unsigned long long)gpu_chunk_offset(object->mem, chunk) + len,
-			 err_name(res));
+	say_load_failed(object, gpu_chunk_offset(object->mem, chunk), len, res);
 	list_for_each(use, &object->uses, in_object)
 		fault |= use_is_waiting(use, chunk);
 	/* Layers are told at once and may ask again. A thread cannot be told, only killed: try again first,
@@ -381,11 +378,12 @@ static void say_who_waits(struct scheduler *s, uint64_t now_ns)
 	if (now_ns - since_ns < SAY_WAITING_NS || now_ns - s->said_waiting_ns < SAY_WAITING_NS)
 		return;
 	s->said_waiting_ns = now_ns;
-	log_warn("%u loads wait for memory, one for %llu s: %s", s->n_demands,
-		 (unsigned long long)((now_ns - since_ns) / 1000000000u),
-		 only_swap_is_missing(s) ? "buffers fill it, and swap has no room for them" :
-		 s->pinned.n		 ? "clients hold pins on what could go" :
-					   "limits protect what could go, or the disk is slow");
+	log_event(LOG_LEVEL_WARN, &LOG_ID(LOADS_WAIT), 1,
+		  "%u loads wait for memory, one for %llu s: %s", s->n_demands,
+		  (unsigned long long)((now_ns - since_ns) / 1000000000u),
+		  only_swap_is_missing(s) ? "buffers fill it, and swap has no room for them" :
+		  s->pinned.n		  ? "clients hold pins on what could go" :
+					    "limits protect what could go, or the disk is slow");
 }
 
 static void free_unused(struct scheduler *s, uint64_t now_ns)

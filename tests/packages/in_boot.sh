@@ -131,7 +131,7 @@ restricted()
 	grep -q '^CapEff:\s*0000000000000024$' "$status" && grep -q '^CapBnd:\s*0000000000000000$' "$status" &&
 		grep -q '^NoNewPrivs:\s*1$' "$status" && grep -q '^Seccomp:\s*2$' "$status" &&
 		[ "$(cat "/proc/$(pid)/oom_score_adj")" = -500 ] &&
-		! nsenter -t "$(pid)" -m touch /usr/here 2>/dev/null && ! nsenter -t "$(pid)" -m touch /root/here 2>/dev/null
+		! nsenter -t "$(pid)" -m touch /usr/here 2>/dev/null && ! nsenter -t "$(pid)" -m touch ~root/here 2>/dev/null
 }
 
 activation()
