@@ -63,7 +63,19 @@ static const struct cli_option option_table[] = {
 	{ .id = 0 },
 };
 
-const struct cli vramtrace_cli = { .program = "vramtrace", .options = option_table };
+/* For completion: what may stand behind --event. */
+static bool print_values(const struct cli_option *option)
+{
+	if (option->id != OPT_EVENT)
+		return false;
+	for (uint32_t kind = 0; kind < EVENT_N_KINDS; kind++)
+		puts(kind_name(kind));
+	return true;
+}
+
+const struct cli vramtrace_cli = { .program = "vramtrace",
+				   .options = option_table,
+				   .values = print_values };
 
 static const struct view *const views[] = { &view_events, &view_stalls,	  &view_evictions,
 					    &view_io,	  &view_pressure, NULL };
