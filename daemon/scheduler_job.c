@@ -274,49 +274,6 @@ static void drain_step(struct scheduler *s, struct work *w, bool tick)
 	work_end(s, w, JOB_FAILED);
 }
 
-int scheduler_drain(struct scheduler *s, struct control *c, const char *text, enum control_tier to,
-		    bool hold)
-{
-	struct control_target *target;
-	struct control_hold *kept;
-	struct work *w;
-	int r;
-
-	if (to == CONTROL_TO_HOST && !s->hostpool)
-		return control_fail(c, -EOPNOTSUPP,
-				    "%s has no host tier behind it (device.host_budget): what "
-				    "leaves it goes to disk",
-				    s->gpu->name);
-	r = control_target_parse(s, c, text, &target);
-	if (r < 0)
-		return r;
-	w = work_new(s, c, JOB_DRAIN, target->text);
-	if (!w) {
-		free(target);
-		return c->reason[0] == 'o' ? -ENOMEM : -EBUSY;
-	}
-	w->target = target;
-	w->to = to;
-	w->job->total_bytes = look(s, w, false).bytes;
-	kept = control_hold_find(s, target);
-	if (hold && kept)
-		kept->privileged |= c->privileged;
-	else if (hold)
-		kept = control_hold_new(s, c, target, 0);
-	if (hold && !kept) {
-		control_fail(c, -ENOMEM, "out of memory");
-		work_end(s, w, JOB_FAILED);
-		return -ENOMEM;
-	}
-	/* Also beside a lasting one, which may be taken back meanwhile. */
-	w->hold = control_hold_new(s, c, target, w->job->id);
-	log_control(target->text, "drain", c->uid, "%s is drained%s by user %u", target->text,
-		    hold ? " and held" : "", c->uid);
-	scheduler_tick_start(s);
-	drain_step(s, w, true);
-	return 0;
-}
-
 /* ---- loading ------------------------------------------------------------------------- */
 
 int control_load_begin(struct scheduler *s, struct control *c, struct object *object,
@@ -467,6 +424,51 @@ static void step_all(struct scheduler *s, bool tick)
 	}
 	s->stepping = false;
 	sweep(s);
+}
+
+int scheduler_drain(struct scheduler *s, struct control *c, const char *text, enum control_tier to,
+		    bool hold)
+{
+	struct control_target *target;
+	struct control_hold *kept;
+	struct work *w;
+	int r;
+
+	if (to == CONTROL_TO_HOST && !s->hostpool)
+		return control_fail(c, -EOPNOTSUPP,
+				    "%s has no host tier behind it (device.host_budget): what "
+				    "leaves it goes to disk",
+				    s->gpu->name);
+	r = control_target_parse(s, c, text, &target);
+	if (r < 0)
+		return r;
+	w = work_new(s, c, JOB_DRAIN, target->text);
+	if (!w) {
+		free(target);
+		return c->reason[0] == 'o' ? -ENOMEM : -EBUSY;
+	}
+	w->target = target;
+	w->to = to;
+	w->job->total_bytes = look(s, w, false).bytes;
+	/* Holding sessions starts what others wait for, and would take this job along before it is complete. */
+	s->stepping = true;
+	kept = control_hold_find(s, target);
+	if (hold && kept)
+		kept->privileged |= c->privileged;
+	else if (hold)
+		kept = control_hold_new(s, c, target, 0);
+	/* Also beside a lasting one, which may be taken back meanwhile. */
+	w->hold = control_hold_new(s, c, target, w->job->id);
+	s->stepping = false;
+	if (!w->hold || (hold && !kept)) {
+		work_end(s, w, JOB_FAILED);
+		return control_fail(c, -ENOMEM, "out of memory");
+	}
+	log_control(target->text, "drain", c->uid, "%s is drained%s by user %u", target->text,
+		    hold ? " and held" : "", c->uid);
+	scheduler_tick_start(s);
+	step_all(s, true);
+	return 0;
 }
 
 void control_pump(struct scheduler *s)
