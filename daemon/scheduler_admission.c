@@ -407,3 +407,65 @@ int scheduler_for_each_waiting(struct scheduler *s,
 	}
 	return r;
 }
+
+/* ---- whose doing it is ------------------------------------------------------------------ */
+
+/* What the session needs at once of this object: the largest of its layers that wait for the chunk. */
+static uint64_t needed(const struct use *use, uint32_t chunk)
+{
+	uint64_t most = gpu_chunk_len(use->object->mem, chunk);
+
+	for (uint32_t i = use->n_layers ? use->chunk_first[chunk] : 0;
+	     use->n_layers && i < use->chunk_first[chunk + 1]; i++) {
+		const struct layer *layer = &use->layers[use->chunk_layers[i]];
+
+		if (layer->waiting && layer_bytes(layer) > most)
+			most = layer_bytes(layer);
+	}
+	return most;
+}
+
+bool admission_others_hold(struct scheduler *s, const struct use *use, uint32_t chunk,
+			   const struct arbiter_group *group)
+{
+	struct arbiter_usage usage;
+	struct object *object;
+	struct use *other;
+
+	if (!use)
+		return false;
+	/* What could not be met with everything given back is its own doing. */
+	if (group && (arbiter_usage(s->arbiter, group, s->dev, ARBITER_VRAM, &usage) < 0 ||
+		      needed(use, chunk) > usage.limits.value[ARBITER_MAX]))
+		return false;
+	list_for_each(object, &s->objects, node) {
+		if (!object->resident_bytes)
+			continue;
+		list_for_each(other, &object->uses, in_object)
+			if (other->session != use->session &&
+			    (!group ||
+			     arbiter_is_member(s->arbiter, other->session->id, group) == 1))
+				return true;
+	}
+	return false;
+}
+
+bool admission_others_fill(struct scheduler *s, const struct layer *layer)
+{
+	uint64_t own = layer_bytes(layer), others = 0;
+
+	for (uint32_t i = 0; i < s->pinned.n; i++) {
+		const struct chunk_ref *ref = queue_at(&s->pinned, i);
+		uint32_t len = gpu_chunk_len(ref->object->mem, ref->chunk);
+		const struct use *use;
+		bool mine = false;
+
+		list_for_each(use, &ref->object->uses, in_object)
+			mine |= use->session == layer->use->session;
+		if (mine)
+			own += len;
+		else
+			others += len;
+	}
+	return others && own <= s->gpu->budget_bytes;
+}

@@ -45,20 +45,20 @@ struct scheduler {
 	struct pager *pager;
 	struct policy *policy;
 	struct limits_live *limits; /* NULL: none are kept */
-	uint32_t chunk_bytes; /* of objects that are not so large that they need more */
+	uint32_t chunk_bytes;	    /* of objects that are not so large that they need more */
 
 	struct list_node sessions; /* struct scheduler_session.node */
 	size_t n_sessions;
 	struct list_node objects; /* struct object.node */
 
 	struct tenants tenants;
-	struct list_node lanes;	   /* struct lane.node: where demands are */
-	struct lane lane;	   /* demands of nobody */
-	struct lane_clock nobody;  /* the party of these; its now is that of all parties */
+	struct list_node lanes;	  /* struct lane.node: where demands are */
+	struct lane lane;	  /* demands of nobody */
+	struct lane_clock nobody; /* the party of these; its now is that of all parties */
 	uint32_t n_demands;
 	const struct scheduler_session *charged; /* for whom the last load was */
 	uint64_t charged_ns;
-	uint64_t contended_ns; /* when two were loaded for in turns last */
+	uint64_t contended_ns;	   /* when two were loaded for in turns last */
 	struct chunk_queue pinned; /* to be looked at again; since_ns: when it was first found so */
 	struct list_node waiting;  /* struct layer.node, the longest waiting first */
 	struct list_node parked;   /* waiting layers that gave their chunks up for an older one */
@@ -297,6 +297,14 @@ void admission_stop(struct scheduler *s);
 void admission_pump(struct scheduler *s);
 void admission_tick(struct scheduler *s, uint64_t now_ns);
 void admission_forget(struct scheduler *s, struct scheduler_session *ss);
+/*
+ * A load finds no room, and nothing will change that by itself. Do other sessions have something (in the group at whose
+ * limit it failed; NULL: in the device), so that it has to be waited for? Else whoever asked gets the error.
+ */
+bool admission_others_hold(struct scheduler *s, const struct use *use, uint32_t chunk,
+			   const struct arbiter_group *group);
+/* Swap is full. Is it for others' buffers that the layer finds no room? */
+bool admission_others_fill(struct scheduler *s, const struct layer *layer);
 
 /* ---- scheduler_control.c ---- */
 

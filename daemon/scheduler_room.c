@@ -142,8 +142,8 @@ static bool may_change(const struct scheduler *s)
 
 /* A group is at its limit. Return: 0 (*out may go) or what make_room() returns. */
 static int victim_for_group(struct scheduler *s, const struct arbiter_group *group,
-			    const struct want *want, uint32_t chunk, bool is_demand,
-			    struct chunk_ref *out)
+			    const struct want *want, struct use *use, uint32_t chunk,
+			    bool is_demand, struct chunk_ref *out)
 {
 	uint64_t now = loop_now();
 	int r = victim_in_group(s, group, want, now, TAKE_LOW, out);
@@ -151,6 +151,7 @@ static int victim_for_group(struct scheduler *s, const struct arbiter_group *gro
 	if (r < 0) {
 		/* What is protected may come free one day; what one cannot do without never will. */
 		bool waits = may_change(s) || !pager_is_idle(s->pager) ||
+			     admission_others_hold(s, use, chunk, group) ||
 			     (s->tenants.protects[ARBITER_VRAM] &&
 			      victim_in_group(s, group, want, now, TAKE_MIN, out) == 0);
 
@@ -199,7 +200,7 @@ static int victim_for_all(struct scheduler *s, const struct want *want, uint32_t
 	if (r != -ENOSPC)
 		return r;
 	if (!s->tenants.protects[ARBITER_VRAM])
-		return may_change(s) ? -EAGAIN : r;
+		return may_change(s) || admission_others_hold(s, use, chunk, NULL) ? -EAGAIN : r;
 	if (!*told) {
 		*told = true;
 		tenants_protect(s, true);
@@ -237,7 +238,7 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 			want = want_of(s, object, use);
 		knows = true;
 		if (refused == -EDQUOT)
-			r = victim_for_group(s, &group, &want, chunk, is_demand, &ref);
+			r = victim_for_group(s, &group, &want, use, chunk, is_demand, &ref);
 		else
 			r = victim_for_all(s, &want, chunk, use, is_demand, &told, &ref);
 		if (r < 0)

@@ -424,24 +424,33 @@ static bool is_throttled(const struct layer *layer, uint64_t now_ns)
 	return tenant->throttled_ns && now_ns - tenant->throttled_ns < THROTTLED_NS;
 }
 
-void time_out_waits(struct scheduler *s, uint64_t now_ns)
+/* Waiting makes no room in a swap file that one's own buffers fill; but one may be freed, so not at once. */
+static uint64_t patience(struct scheduler *s, const struct layer *layer, bool no_swap,
+			 int *out_error)
 {
 	uint64_t timeout = s->config->limits.wait_timeout;
+
+	*out_error = -ETIMEDOUT;
+	if (no_swap && !admission_others_fill(s, layer)) {
+		*out_error = -ENOSPC;
+		return timeout && timeout < NO_SWAP_NS ? timeout : NO_SWAP_NS;
+	}
+	return timeout ? timeout : UINT64_MAX;
+}
+
+void time_out_waits(struct scheduler *s, uint64_t now_ns)
+{
+	bool no_swap = s->blocked && only_swap_is_missing(s);
 	struct list_node *lists[] = { &s->waiting, &s->parked };
 	struct layer *layer, *tmp;
-	int error = -ETIMEDOUT;
+	int error;
 
-	/* Waiting makes no room in a full swap file; but a buffer may be freed, so not at once. */
-	if (s->blocked && only_swap_is_missing(s)) {
-		timeout = timeout && timeout < NO_SWAP_NS ? timeout : NO_SWAP_NS;
-		error = -ENOSPC;
-	}
-	if (!timeout)
+	if (!no_swap && !s->config->limits.wait_timeout)
 		return;
 	for (int i = 0; i < 2; i++)
 		list_for_each_safe(layer, tmp, lists[i], node)
-			if (now_ns - layer->since_ns > timeout && !is_throttled(layer, now_ns) &&
-			    !control_is_held(layer->use->session)) {
+			if (now_ns - layer->since_ns > patience(s, layer, no_swap, &error) &&
+			    !is_throttled(layer, now_ns) && !control_is_held(layer->use->session)) {
 				refuse_layer(s, layer, error);
 				/* Others may have moved between the lists: the rest next time. */
 				return;
