@@ -21,6 +21,9 @@
 
 /* Settings in one request. */
 #define ADMIN_SETTINGS_MAX 64u
+/* Settings in force that one user, and that all users together, have made; of LIMITS_RULES_MAX. */
+#define ADMIN_RULES_USER  256u
+#define ADMIN_RULES_USERS 2048u
 
 static admin_reload_fn *reload_fn;
 static void *reload_ctx;
@@ -141,6 +144,21 @@ static uint64_t capacity(const struct admin_request *req, uint32_t tier)
 	return limits.value[ARBITER_MAX];
 }
 
+/* Others than root may fill a part of the table alone, and none of them all of that. */
+static int check_room(struct admin_request *req, const struct change *change)
+{
+	struct limits_live *l = scheduler_limits(req->s);
+
+	if (limits_live_set_by(l, req->peer->uid) + change->n > ADMIN_RULES_USER ||
+	    limits_live_set_by(l, UINT32_MAX) + change->n > ADMIN_RULES_USERS)
+		return admin_fail(
+			req, -EDQUOT,
+			"too many limits are set by users already: you may have %u, all users "
+			"together %u; those of a session end with it",
+			ADMIN_RULES_USER, ADMIN_RULES_USERS);
+	return 0;
+}
+
 /* Every key means more for its session the larger it is. */
 static int check_tightens(struct admin_request *req, const struct change *change)
 {
@@ -169,6 +187,7 @@ static int check_tightens(struct admin_request *req, const struct change *change
 static int check_may_set(struct admin_request *req, const struct change *change)
 {
 	const struct arbiter_subject *s = &change->who.subject;
+	int r;
 
 	if (s->kind == ARBITER_SESSION && !is_own_session(req, s->id))
 		return req->privileged ?
@@ -185,7 +204,8 @@ static int check_may_set(struct admin_request *req, const struct change *change)
 			"limits of %.60s are for root; your own sessions' (session:ID) can "
 			"be lowered",
 			change->text);
-	return err_trace(check_tightens(req, change));
+	r = check_tightens(req, change);
+	return r < 0 ? err_trace(r) : err_trace(check_room(req, change));
 }
 
 /* ---- how far it is ------------------------------------------------------------------- */

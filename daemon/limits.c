@@ -110,12 +110,23 @@ static unsigned int path_depth(const char *path)
 	return n;
 }
 
+/* What would break the lines of a log or of a file. */
+static bool has_control(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
 int limits_subject_parse(const char *text, struct arbiter_subject *out, const char **out_name)
 {
 	struct arbiter_subject s = { 0 };
 	const char *name = NULL, *rest;
 	int r = 0;
 
+	if (has_control(text))
+		return -EINVAL;
 	if (!strcmp(text, "default")) {
 		s.kind = ARBITER_DEFAULT;
 	} else if ((rest = after(text, "user:"))) {

@@ -301,3 +301,24 @@ void limits_file_print(const struct limits_rules *t, uint32_t file, FILE *f)
 			print_section(t, i, file, f);
 	}
 }
+
+bool limits_file_can_say(const struct arbiter_subject *subject, const char *name)
+{
+	char text[LIMITS_TEXT_MAX + 32], reason[LIMITS_REASON_MAX], was[LIMITS_TEXT_MAX];
+	struct limits_rule rule = { .known = !name };
+	struct limits_rules t;
+	char is[LIMITS_TEXT_MAX];
+	bool same = false;
+	int len;
+
+	rule.kind = subject->kind;
+	rule.id = subject->id;
+	/* Borrowed, and not given to a table. */
+	rule.name = (char *)(uintptr_t)(subject->path ? subject->path : name);
+	len = snprintf(text, sizeof(text), "[%s]\nvram.max = 1\n", limits_rule_subject(&rule, was));
+	limits_rules_init(&t);
+	if (limits_file_parse(&t, text, (size_t)len, "", 0, reason) == 0 && t.n == 1)
+		same = !strcmp(limits_rule_subject(&t.rules[0], is), was);
+	limits_rules_deinit(&t);
+	return same;
+}

@@ -43,6 +43,11 @@ int limits_file_parse(struct limits_rules *t, const char *text, size_t len, cons
 /* Writes those rules of a table that came from this file, a section for each subject. */
 void limits_file_print(const struct limits_rules *t, uint32_t file, FILE *f);
 
+/*
+ * Would the subject read back as it is? A path that ends with a blank, or has a comment behind a ']', would not.
+ */
+bool limits_file_can_say(const struct arbiter_subject *subject, const char *name);
+
 /* The end of a refusal for a subject and for a setting: what would be right. */
 #define LIMITS_SUBJECT_HELP \
 	"is no subject: user:NAME, user:UID, group:NAME, group:GID, cgroup:/PATH, exe:/PATH or default"

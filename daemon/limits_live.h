@@ -80,6 +80,8 @@ int limits_live_set(struct limits_live *l, const struct limits_subject *who,
 int limits_live_reset(struct limits_live *l, const struct limits_subject *who,
 		      const struct limits_setting *settings, size_t n, bool save, size_t *out_n,
 		      char reason[LIMITS_REASON_MAX]);
+/* How many run-time settings there are of this user's, or with UINT32_MAX of all but root and the daemon's own user. */
+size_t limits_live_set_by(const struct limits_live *l, uint32_t uid);
 /* Where saved settings are. */
 void limits_live_saved_path(const struct limits_live *l, char *buf, size_t size);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "daemon/limits_live_private.h"
@@ -184,7 +185,12 @@ int limits_live_set(struct limits_live *l, const struct limits_subject *who,
 	r = copy_table(&old, &l->run_time);
 	if (r < 0)
 		return err_trace(r);
-	if (want_save)
+	if (want_save && !limits_file_can_say(&who->subject, who->name)) {
+		snprintf(reason, LIMITS_REASON_MAX,
+			 "this subject cannot be saved: in a file it would read as another one");
+		r = err_origin(-EINVAL);
+	}
+	if (r == 0 && want_save)
 		r = read_saved(l, &saved, reason);
 	if (r == 0)
 		r = put_settings(&l->run_time, who, settings, n, LIMITS_RUN_TIME, by);
@@ -262,6 +268,16 @@ int limits_live_reset(struct limits_live *l, const struct limits_subject *who,
 	limits_rules_deinit(&old);
 	*out_n = removed + removed_saved;
 	return 0;
+}
+
+size_t limits_live_set_by(const struct limits_live *l, uint32_t uid)
+{
+	const struct limits_rule *rule;
+	size_t n = 0;
+
+	for (rule = l->run_time.rules; rule < l->run_time.rules + l->run_time.n; rule++)
+		n += uid == UINT32_MAX ? rule->by != 0 && rule->by != geteuid() : rule->by == uid;
+	return n;
 }
 
 void limits_live_saved_path(const struct limits_live *l, char *buf, size_t size)

@@ -32,6 +32,7 @@ static void try_subject(const char *text)
 		check(*limits_subject_reason(text, r, why));
 		return;
 	}
+	(void)limits_file_can_say(&s, name);
 	switch (s.kind) {
 	case ARBITER_USER:
 	case LIMITS_GROUP:

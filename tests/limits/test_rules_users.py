@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import unittest
@@ -14,6 +15,7 @@ sys.path.insert(0, os.path.join(os.environ["VRAM_SRC"], "tests", "support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_rules  # noqa: E402
 import vram_daemon  # noqa: E402
+import vram_wire  # noqa: E402
 
 M = test_rules.M
 NOBODY = 65534
@@ -119,6 +121,30 @@ class Users(test_rules.World):
         self.assertEqual(os.listdir(self.dir), [])
         done = self.as_nobody(daemon, "reload")
         self.assertIn("reload is for root", done.stderr)
+
+    @unittest.skipIf(vram_daemon.wants_module(), "opens sessions by hand")
+    def test_one_user_cannot_fill_the_table(self):
+        daemon = self.daemon()
+        ready, done = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            become_nobody()
+            clients = [vram_wire.Client(daemon.socket) for _ in range(20)]
+            bodies = [client.hello()[3] for client in clients]
+            os.write(ready[1], b"".join(body[16:24] for body in bodies))
+            os.close(done[1])
+            os.read(done[0], 1)
+            os._exit(0)
+        os.close(done[0])
+        self.addCleanup(os.waitpid, child, 0)
+        self.addCleanup(os.close, done[1])
+        sessions = struct.unpack("=20Q", os.read(ready[0], 160))
+        keys = [f"{tier}.{key}={value}" for tier in ("vram", "host", "disk")
+                for key, value in (("min", 0), ("low", 0), ("high", "9M"), ("max", "9M"), ("weight", 9))]
+        refused = [self.as_nobody(daemon, "limit", "set", f"session:{n}", *keys) for n in sessions]
+        self.assertEqual([d.returncode for d in refused], [0] * 17 + [1] * 3)
+        self.assertIn("too many limits are set by users", refused[-1].stderr)
+        self.ok(daemon, "limit", "set", f"session:{sessions[-1]}", *keys)
 
     def test_sessions_of_others(self):
         daemon = self.daemon()

@@ -358,6 +358,35 @@ START_TEST(test_print)
 }
 END_TEST
 
+/* Subjects that would read as others from a file. */
+START_TEST(test_can_say)
+{
+	static const struct {
+		const char *text;
+		bool can;
+	} subjects[] = {
+		{ "default", true },	  { "user:7", true },
+		{ "user:ann", true },	  { "group:domain users", true },
+		{ "exe:/a b]c", true },	  { "cgroup:/a/b", true },
+		{ "exe:/a] b", true },	  { "exe:/a b ", false },
+		{ "exe:/a] # b", false }, { "exe:/a];", false },
+		{ "session:3", false },
+	};
+	struct arbiter_subject s;
+	const char *name;
+	size_t i;
+
+	for (i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
+		ck_assert_int_eq(limits_subject_parse(subjects[i].text, &s, &name), 0);
+		ck_assert_msg(limits_file_can_say(&s, name) == subjects[i].can, "%s",
+			      subjects[i].text);
+	}
+	/* A line of its own it can never be. */
+	ck_assert_int_eq(limits_subject_parse("exe:/a]\nvram.max=1", &s, &name), -EINVAL);
+	ck_assert_int_eq(limits_subject_parse("user:a\x1b", &s, &name), -EINVAL);
+}
+END_TEST
+
 START_TEST(test_append)
 {
 	struct limits_rules all;
@@ -393,6 +422,7 @@ int main(void)
 	tcase_add_test(t, test_names);
 	tcase_add_test(t, test_remove);
 	tcase_add_test(t, test_print);
+	tcase_add_test(t, test_can_say);
 	tcase_add_test(t, test_append);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_NORMAL);
