@@ -65,6 +65,14 @@ static int make_dirs(const char *dir)
 	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
 }
 
+/* Under the shipped unit all but its own folders is read-only. */
+static const char *hint(int r)
+{
+	return r == -EROFS ?
+		       "; `systemctl edit vramd`, [Service], ReadWritePaths= lets the unit write there" :
+		       "";
+}
+
 int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t size_bytes,
 	     uint32_t slot_bytes)
 {
@@ -88,7 +96,7 @@ int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t s
 	}
 	r = make_dirs(dir);
 	if (r < 0) {
-		log_error("swap.path: cannot make %s: %s", dir, strerror(-r));
+		log_error("swap.path: cannot make %s: %s%s", dir, strerror(-r), hint(r));
 		goto err_free;
 	}
 	swap->fd = open_nameless(dir, store->direct);
@@ -96,7 +104,7 @@ int swap_new(struct swap **out, struct store *store, const char *dir, uint64_t s
 		swap->fd = open_nameless(dir, false);
 	if (swap->fd < 0) {
 		r = swap->fd;
-		log_error("swap.path: cannot make a file in %s: %s", dir, strerror(-r));
+		log_error("swap.path: cannot make a file in %s: %s%s", dir, strerror(-r), hint(r));
 		goto err_free;
 	}
 	if (fallocate(swap->fd, 0, 0, (off_t)(n_slots * slot_bytes))) {
