@@ -237,8 +237,7 @@ static int handle_clients(struct admin_request *req, struct json_maker *m)
 }
 
 /* Of the tiers that are there, as in `snapshot`. */
-static json_t *tiers_new(const struct admin_request *req,
-			 const struct scheduler_object_info *info)
+static json_t *tiers_new(const struct admin_request *req, const struct scheduler_object_info *info)
 {
 	struct json_maker m = json_maker_new();
 	uint32_t tier;

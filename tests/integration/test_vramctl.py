@@ -301,6 +301,42 @@ class WithDaemon(unittest.TestCase):
             set(answer["devices"][0]["some"]), {"avg10", "avg60", "avg300", "total_us"}
         )
 
+    def test_pressure_of_one(self):
+        user = pwd.getpwuid(os.getuid()).pw_name
+        psi = "".join(
+            rf"{kind} avg10=\d+\.\d\d avg60=\d+\.\d\d avg300=\d+\.\d\d total=\d+\n"
+            for kind in ("some", "full")
+        )
+        for subject in ("device", "device:0", "device:host", f"user:{user}", f"user:{os.getuid()}",
+                        f"session:{self.session}"):
+            self.assertRegex(self.ok("pressure", subject), f"^{psi}$")
+        answer = json.loads(self.ok("-j", "pressure", f"session:{self.session}"))
+        self.assertEqual((len(answer["devices"]), len(answer["groups"])), (0, 1))
+        self.refused("pressure", "session:999999", says="has no sessions")
+        self.refused("pressure", "nonsense", says="device, user:UID")
+
+    def test_pressure_watched(self):
+        for args in (("--interval", "1"), ("--watch", "--interval", "1ms"), ("--watch", "--interval", "x"),
+                     ("--watch", "--interval", "2h")):
+            self.refused("pressure", *args, code=2, says="--interval")
+        with subprocess.Popen(
+            [VRAMCTL, "--socket", self.path, "-j", "pressure", "--watch", "--interval", "100ms"],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        ) as watch:
+            seen = [json.loads(watch.stdout.readline()) for _ in range(3)]
+            watch.terminate()
+        self.assertEqual(len({answer["time_ns"] for answer in seen}), 3)
+        with subprocess.Popen(
+            [VRAMCTL, "--socket", self.path, "pressure", "device", "--watch", "--interval", "100ms"],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        ) as watch:
+            self.assertRegex(watch.stdout.readline(), r"^SUBJECT +KIND +NOW +AVG10 +AVG60 +AVG300 +TOTAL$")
+            watch.terminate()
+
     def test_version(self):
         self.assertRegex(self.ok("version"), r"^vramctl \S+\nvramd \S+, protocol 1\n$")
         answer = json.loads(self.ok("-j", "version"))

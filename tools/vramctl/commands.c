@@ -209,7 +209,7 @@ void show_answer(const struct options *options, json_t *answer, void (*show)(con
 {
 	show_add_users(answer);
 	if (options->json) {
-		json_dumpf(answer, stdout, JSON_INDENT(2));
+		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 		putchar('\n');
 	} else if (show) {
 		show(answer);

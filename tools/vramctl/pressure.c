@@ -140,7 +140,7 @@ static int watch(const struct options *options, const json_t *request, uint64_t 
 	while (ask(options->socket, request, false, &answer) == 0) {
 		show_add_users(answer);
 		if (options->json) {
-			json_dumpf(answer, stdout, JSON_COMPACT);
+			json_dumpf(answer, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
 			putchar('\n');
 		} else {
 			/* Home, and clear what is below. */
