@@ -23,6 +23,10 @@ MODEL_SHAPE = ["6", "512", "1536", "8", "4", "512"]
 MODEL_CHUNKS = 79
 
 
+# `make check-trace` runs all parts; `make check` those that find most.
+ALL_PARTS = bool(os.environ.get("TRACE_ROUNDS"))
+
+
 def source_arguments():
     source = os.environ.get("VRAM_TRACE_SOURCE")
     return ["--source", source] if source else []
@@ -249,6 +253,17 @@ class Checks:
         print("ok    " if condition else "FAILED", what, "" if condition else more, flush=True)
 
 
+def run_parts(checks, quick, slow=()):
+    """The parts that the command line or VRAM_TRACE_PARTS names, or all that there is time for."""
+    wanted = sys.argv[1:] or os.environ.get("VRAM_TRACE_PARTS", "").split()
+    for part in list(quick) + list(slow):
+        if part.__name__ in wanted or (not wanted and (part in quick or ALL_PARTS)):
+            begin = time.monotonic()
+            print(f"== {part.__name__}", flush=True)
+            part(checks)
+            print(f"   {time.monotonic() - begin:.1f} s", flush=True)
+
+
 def main(run):
     """Runs run(checks) and ends: 77 where BPF is not permitted."""
     for name in missing():
@@ -265,4 +280,4 @@ def main(run):
     sys.exit(1 if checks.failed else 0)
 
 
-__all__ = ["Trace", "World", "Buffer", "Checks", "main", "CHUNK", "MODEL_CHUNKS", "with_module"]
+__all__ = ["Trace", "World", "Buffer", "Checks", "main", "run_parts", "CHUNK", "MODEL_CHUNKS", "with_module"]

@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import trace_world as tw  # noqa: E402
 
-ROUNDS = int(os.environ.get("TRACE_ROUNDS") or 11)
+ROUNDS = int(os.environ.get("TRACE_ROUNDS") or 5)
 
 
 def again_and_again(checks):
@@ -120,14 +120,7 @@ def signals_and_pipes(checks):
 
 
 def run(checks):
-    parts = [again_and_again, losses, next_daemon, signals_and_pipes]
-    wanted = sys.argv[1:] or os.environ.get("VRAM_TRACE_PARTS", "").split()
-    for part in parts:
-        if not wanted or part.__name__ in wanted:
-            begin = time.monotonic()
-            print(f"== {part.__name__}", flush=True)
-            part(checks)
-            print(f"   {time.monotonic() - begin:.1f} s")
+    tw.run_parts(checks, [again_and_again, losses, signals_and_pipes], [next_daemon])
 
 
 tw.main(run)

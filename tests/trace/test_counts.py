@@ -206,12 +206,7 @@ def limit_refusals(checks):
 
 
 def run(checks):
-    parts = [model_that_fits, buffers, taken_by_another, limit_refusals]
-    wanted = sys.argv[1:] or os.environ.get("VRAM_TRACE_PARTS", "").split()
-    for part in parts:
-        if not wanted or part.__name__ in wanted:
-            print(f"== {part.__name__}", flush=True)
-            part(checks)
+    tw.run_parts(checks, [model_that_fits, buffers, limit_refusals], [taken_by_another])
 
 
 tw.main(run)

@@ -163,12 +163,7 @@ def devices(checks):
 
 
 def run(checks):
-    parts = [processes, users_and_groups, devices]
-    wanted = sys.argv[1:] or os.environ.get("VRAM_TRACE_PARTS", "").split()
-    for part in parts:
-        if not wanted or part.__name__ in wanted:
-            print(f"== {part.__name__}", flush=True)
-            part(checks)
+    tw.run_parts(checks, [processes, users_and_groups], [devices])
 
 
 tw.main(run)
