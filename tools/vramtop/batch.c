@@ -151,6 +151,21 @@ static void add_time(struct timespec *time, double seconds)
 	time->tv_nsec = ns % 1000000000;
 }
 
+/* Steps are even as long as they can be; after one that was too long the next is not shorter for it. */
+static void sleep_until(struct timespec *next)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec > next->tv_sec ||
+	    (now.tv_sec == next->tv_sec && now.tv_nsec > next->tv_nsec)) {
+		*next = now;
+		return;
+	}
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL) == EINTR)
+		;
+}
+
 /* A daemon that is away is said, and waited for: it may come back. Return: false without memory or output. */
 static bool say_away(const struct batch *batch, const char *why)
 {
@@ -220,13 +235,12 @@ int batch_run(const struct batch *batch)
 	struct timespec next;
 	bool ok;
 
-	clock_gettime(CLOCK_MONOTONIC, &next);
 	/* Rates need two samples: the first is not shown. */
 	ok = batch->interval_s > 0 ? step(batch, &last, &shown, true) : true;
+	clock_gettime(CLOCK_MONOTONIC, &next);
 	while (ok && (batch->n == 0 || shown < batch->n)) {
 		add_time(&next, batch->interval_s);
-		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
-			;
+		sleep_until(&next);
 		ok = step(batch, &last, &shown, false);
 	}
 	sample_free(last);

@@ -351,7 +351,7 @@ static bool show(struct top *top)
 	return true;
 }
 
-/* Return: false if the terminal is gone. */
+/* Return: whether there was one. */
 static bool take_keys(struct top *top)
 {
 	int key, n = 0;
@@ -374,7 +374,7 @@ static int wait_ms(const struct top *top)
 	return left > 0 ? (int)(left * 1000) + 1 : 0;
 }
 
-/* Return: an exit status, or -1 for a signal. */
+/* Return: an exit status, or the negated number of the signal that ends us. */
 static int loop(struct top *top)
 {
 	for (;;) {
@@ -392,10 +392,10 @@ static int loop(struct top *top)
 		if (poll(fds, 2, top->ui.paused ? -1 : wait_ms(top)) < 0 && errno != EINTR)
 			return EXIT_FAILURE;
 		if (screen_signal())
-			return -1;
+			return -screen_signal();
 		/* Also when poll() was interrupted: a new size comes as a key. */
 		if (!take_keys(top) && fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
-			return EXIT_FAILURE;
+			return -SIGHUP; /* the terminal is gone */
 		if (fds[1].revents & POLLIN)
 			take_answer(top);
 		if (*top->ui.away)
@@ -408,9 +408,11 @@ static int loop(struct top *top)
 static int run_screen(const struct options *options)
 {
 	const char *no_color = getenv("NO_COLOR");
-	struct top top = { .utf8 = !options->ascii && !strcmp(nl_langinfo(CODESET), "UTF-8") };
+	/* The thread that asks may outlast this function. */
+	static struct top top;
 	int r, status;
 
+	top.utf8 = !options->ascii && !strcmp(nl_langinfo(CODESET), "UTF-8");
 	ui_init(&top.ui, options->interval_s);
 	top.ui.choice = options->choice;
 	r = fetch_init(&top.fetch, options->socket);
@@ -427,8 +429,8 @@ static int run_screen(const struct options *options)
 	sample_free(top.sample);
 	if (status < 0) {
 		/* Who waits for us is to see which signal it was. */
-		signal(screen_signal(), SIG_DFL);
-		raise(screen_signal());
+		signal(-status, SIG_DFL);
+		raise(-status);
 	}
 	return status;
 }
