@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -199,6 +200,7 @@ class Child:
 
 
 def child_main():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     uid = int(sys.argv[2])
     # What is loaded may lie in a folder of root's.
     child = Child(os.environ["VRAM_BUILD_DIR"])
