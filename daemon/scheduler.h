@@ -86,15 +86,15 @@ struct chunk_queue {
 
 /* What was loaded, by weight: scheduler_queue.c. */
 struct lane_clock {
-	uint64_t at;  /* bytes by weight */
-	uint64_t now; /* of a party: where the clock stood that was served last in it */
+	uint64_t at;	     /* bytes by weight */
+	uint64_t now;	     /* of a party: where the clock stood that was served last in it */
 	uint64_t charged_ns; /* when something was loaded last */
 	uint32_t weight;
 };
 
 /* The chunks that a session waits for. */
 struct lane {
-	struct list_node node; /* scheduler.lanes, while there are any */
+	struct list_node node;		   /* scheduler.lanes, while there are any */
 	struct scheduler_session *session; /* NULL: asked for by nobody */
 	struct chunk_queue demands;
 	struct lane_clock clock;

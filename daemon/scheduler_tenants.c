@@ -428,8 +428,8 @@ void tenant_wants(struct scheduler *s, const struct scheduler_session *ss, uint6
 		return;
 	due = is_due(s, &self, &tenant->own[ARBITER_VRAM], bytes);
 	for (uint32_t i = 0; !due && i < tenant->n_groups; i++)
-		due = is_due(s, &tenant->groups[i]->group,
-			     &tenant->groups[i]->limits[ARBITER_VRAM], bytes);
+		due = is_due(s, &tenant->groups[i]->group, &tenant->groups[i]->limits[ARBITER_VRAM],
+			     bytes);
 	policy_tenant_due(s->policy, (uint32_t)ss->id, due);
 	if (due)
 		tenant_protect(s, ss);
