@@ -18,6 +18,8 @@
 #define MODULE		"vram"
 #define PROVIDER	"vram"
 #define FORMAT_FILE_MAX 16384
+/* Events to be taken in one turn: signals and timers wait for no more. */
+#define CONSUME_MAX 16384
 
 static const char *const kind_names[EVENT_N_KINDS] = {
 #define EVENT_NAME(kind, name) [EVENT_##kind] = #name,
@@ -30,6 +32,7 @@ struct tracer {
 	struct bpf_link *links[EVENT_N_KINDS];	/* of the module */
 	struct bpf_link *probes[EVENT_N_KINDS]; /* of vramd */
 	uint32_t kinds;
+	uint32_t n_consumed; /* in this turn */
 	enum source source;
 	void (*on_event)(void *owner, const struct event *event);
 	void *owner;
@@ -269,7 +272,7 @@ static int on_record(void *owner, void *data, size_t size)
 
 	if (size >= sizeof(struct event))
 		t->on_event(t->owner, data);
-	return 0;
+	return ++t->n_consumed < CONSUME_MAX ? 0 : -EAGAIN;
 }
 
 static int load(struct tracer *t, const struct tracer_params *params)
@@ -407,13 +410,20 @@ int tracer_new(struct tracer **out, const struct tracer_params *params)
 	return 0;
 }
 
+void tracer_detach(struct tracer *t)
+{
+	tracer_detach_vramd(t);
+	for (int kind = 0; kind < EVENT_N_KINDS; kind++) {
+		bpf_link__destroy(t->links[kind]);
+		t->links[kind] = NULL;
+	}
+}
+
 struct tracer *tracer_free(struct tracer *t)
 {
 	if (!t)
 		return NULL;
-	tracer_detach_vramd(t);
-	for (int kind = 0; kind < EVENT_N_KINDS; kind++)
-		bpf_link__destroy(t->links[kind]);
+	tracer_detach(t);
 	ring_buffer__free(t->ring);
 	vramtrace_bpf__destroy(t->bpf);
 	free(t);
@@ -432,6 +442,7 @@ int tracer_fd(const struct tracer *t)
 
 int tracer_consume(struct tracer *t)
 {
+	t->n_consumed = 0;
 	return ring_buffer__consume(t->ring);
 }
 

@@ -47,7 +47,10 @@ struct tracer *tracer_free(struct tracer *t);
 enum source tracer_source(const struct tracer *t);
 /* A descriptor that polls readable when there are events. */
 int tracer_fd(const struct tracer *t);
-/* Calls on_event for what is there. Return: how many, or -errno. */
+/*
+ * Calls on_event for what is there, but not without end where events come faster than they are taken.
+ * Return: how many; -EAGAIN: there are more; another -errno.
+ */
 int tracer_consume(struct tracer *t);
 /* Events that found no room, or whose program the kernel could not run, so far. */
 uint64_t tracer_lost(const struct tracer *t);
@@ -55,6 +58,8 @@ uint64_t tracer_lost(const struct tracer *t);
 /* Filters by user or control group: this session, which was there before, fits. */
 int tracer_allow_session(struct tracer *t, uint64_t session);
 
+/* Lets go of everything; what has come by then can still be consumed. */
+void tracer_detach(struct tracer *t);
 /* vramd has gone: let go of it. Another one has come: attach to that. */
 void tracer_detach_vramd(struct tracer *t);
 int tracer_attach_vramd(struct tracer *t, pid_t vramd);

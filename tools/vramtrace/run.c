@@ -231,7 +231,7 @@ static int consume(struct run *run)
 		run->end = true;
 		run->status = EXIT_FAILURE;
 	}
-	if (n > 0 && !run->view->report) {
+	if ((n > 0 || n == -EAGAIN) && !run->view->report) {
 		report_lost(run);
 		fflush(stdout);
 	}
@@ -336,8 +336,9 @@ int trace_run(const struct view *view, const struct options *options)
 	fflush(stdout);
 	loop(&run);
 	/* What happened before we were asked to end counts. */
-	tracer_detach_vramd(run.tracer);
-	consume(&run);
+	tracer_detach(run.tracer);
+	while (consume(&run) == -EAGAIN)
+		;
 	if (!options->count || run.n_reports < options->count)
 		report(&run);
 	report_lost(&run);
