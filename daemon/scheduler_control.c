@@ -510,6 +510,19 @@ static uint64_t promised_bytes(struct scheduler *s)
 	return sum;
 }
 
+void control_tell_capacity(struct scheduler *s)
+{
+	uint64_t capacity = s->gpu->budget_bytes;
+	const struct object *object;
+
+	/* Nobody's quota can count on what is there for nobody. */
+	list_for_each(object, &s->objects, node)
+		if (object->pinned && list_is_empty(&object->uses))
+			capacity -= object->mem->map_bytes < capacity ? object->mem->map_bytes :
+									capacity;
+	policy_set_capacity(s->policy, capacity);
+}
+
 static void set_pinned(struct scheduler *s, struct object *object, bool pinned)
 {
 	const struct use *use;
@@ -525,6 +538,7 @@ static void set_pinned(struct scheduler *s, struct object *object, bool pinned)
 	}
 	for (uint32_t chunk = 0; chunk < object->mem->n_chunks; chunk++)
 		refresh_evictable(object, chunk);
+	control_tell_capacity(s);
 }
 
 int scheduler_pin(struct scheduler *s, struct control *c, const char *model)

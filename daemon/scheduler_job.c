@@ -479,6 +479,8 @@ void control_pump(struct scheduler *s)
 
 void control_tick(struct scheduler *s)
 {
+	if (s->pinned_bytes)
+		control_tell_capacity(s);
 	if (!list_is_empty(&s->works))
 		step_all(s, true);
 }

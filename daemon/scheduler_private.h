@@ -329,6 +329,8 @@ void control_stop(struct scheduler *s);
 /* A session has come, or goes. */
 void control_enter(struct scheduler *s, struct scheduler_session *ss);
 void control_leave(struct scheduler *s, struct scheduler_session *ss);
+/* What there is to be divided, where models are pinned; their users come and go. */
+void control_tell_capacity(struct scheduler *s);
 /* The object goes. */
 void control_forget(struct scheduler *s, struct object *object);
 /* Do the session's loads wait for an administrator's or its owner's word? */

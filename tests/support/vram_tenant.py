@@ -205,7 +205,8 @@ def child_main():
     # What is loaded may lie in a folder of root's.
     child = Child(os.environ["VRAM_BUILD_DIR"])
     if uid >= 0:
-        os.setgroups([])
+        # With the kernel module whoever may open its device.
+        os.setgroups([os.stat("/dev/vram").st_gid] if vram_daemon.wants_module() else [])
         os.setgid(uid)
         os.setuid(uid)
     out = threading.Lock()
