@@ -407,7 +407,8 @@ $(B)/fuzzobj/%.o: %.c $(B)/.flags
 # No vmlinux.h: they read nothing of the kernel's by type. The second step leaves out what only a debugger reads.
 BPF_ARCH := $(subst x86_64,x86,$(subst aarch64,arm64,$(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))))
 BPF_FLAGS := -g -O2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Wall -I. \
-	$(addprefix -I/usr/include/,$(shell $(CC) -print-multiarch 2>/dev/null))
+	$(addprefix -I/usr/include/,$(shell $(CC) -print-multiarch 2>/dev/null)) \
+	$(filter -ffile-prefix-map=%,$(CFLAGS))
 $(B)/bpf/vramtrace.o: tools/vramtrace/bpf/vramtrace.bpf.c
 	$(call say,BPFCC,$<)
 	$(Q)mkdir -p $(@D) && $(CLANG) $(BPF_FLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@.all $< && \

@@ -24,6 +24,7 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
 	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y NEWS.md)
 fi
 export SOURCE_DATE_EPOCH
+export DEB_BUILD_OPTIONS=${DEB_BUILD_OPTIONS-parallel=$(nproc)}
 
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
