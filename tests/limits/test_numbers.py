@@ -410,6 +410,9 @@ if __name__ == "__main__":
     if vram_daemon.missing(["vramd", "vramctl", "vramtop", "libvram.so.0"]):
         print("vramd, vramctl, vramtop or libvram.so.0 is not built")
         sys.exit(77)
+    if os.environ.get("SAN"):
+        print("a library with a sanitizer cannot be loaded into Python")
+        sys.exit(77)
     if vram_daemon.wants_card():
         print("a card has other tiers, and its clients need a context")
         sys.exit(77)
