@@ -23,6 +23,7 @@ In tables of troubleshooting each message of the first column must be one that t
 
 import functools
 import glob
+import json
 import os
 import pwd
 import re
@@ -345,7 +346,7 @@ class Section:
 
     def launch(self, user, text, cgroup=None):
         """In the background, and not before it is at work: a client of vramd, or ended."""
-        change, before = become(user), self.sessions()
+        change = become(user)
 
         def prepare():
             if cgroup:
@@ -357,18 +358,21 @@ class Section:
             ["bash", "-c", f"exec {text}"], env=dict(self.world.env, HOME=f"{self.world.tmp}/home/{user}", USER=user),
             cwd="/", stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=prepare)
         self.jobs.append(job)
-        deadline = time.monotonic() + 20
-        while self.sessions() <= before and job.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + TIMEOUT
+        while not self.works(job.pid) and job.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         port = re.search(r"--port (\d+)", text)
         while port and job.poll() is None and time.monotonic() < deadline and not listens(int(port.group(1))):
             time.sleep(0.05)
+        if job.poll() is not None or time.monotonic() >= deadline:
+            problems.append(f"{self.title}: {text} does not come to work:\n{self.said()}")
 
-    def sessions(self):
-        done = subprocess.run([os.path.join(self.world.bin, "vramctl"), "-j", "status"], env=self.world.env,
+    def works(self, pid):
+        """Whether this process has something of a model; vramrun itself connects first, to see whether it can."""
+        done = subprocess.run([os.path.join(self.world.bin, "vramctl"), "-j", "clients"], env=self.world.env,
                               capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        found = re.search(r'"sessions":\s*(\d+)', done.stdout)
-        return int(found.group(1)) if found else 0
+        clients = json.loads(done.stdout)["clients"] if done.returncode == 0 else []
+        return any(c["pid"] == pid and c["resident_bytes"] > 0 for c in clients)
 
     def start_unit(self, name):
         """Obeys the three lines of a unit that matter here. Return: whether it is one of the page's."""
