@@ -530,6 +530,18 @@ class OfOtherUsers(unittest.TestCase):
             self.assertEqual(done.returncode, 0, command)
             self.assertNotIn("secret", done.stdout)
             self.assertNotIn(f"session:{self.model.session} ", done.stdout)
+        # A snapshot, as vramtop asks for it.
+        top = subprocess.run(
+            [*self.nobody, os.path.join(BUILD, "vramtop"), "--socket", self.path, "-b", "-j", "-n", "1", "-d", "0.1"],
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True,
+        ).stdout
+        self.assertNotIn("secret", top)
+        answer = json.loads(top)
+        self.assertEqual((answer["sessions"], answer["models"], answer["tenants"]), ([], [], []))
+        others = answer["others"]
+        self.assertEqual((others["sessions"], others["models"]), (1, 1))
+        self.assertEqual(others["tiers"]["vram"]["resident_bytes"], LAYER * LAYERS)
+        self.assertEqual(others["tiers"]["vram"]["charged_bytes"], LAYER * LAYERS)
         self.assertIn(
             "and 1 model of other users, 8M resident",
             vramctl("models", path=self.path, wrapper=self.nobody).stdout,
