@@ -10,6 +10,8 @@
 
 struct slot {
 	struct list_node node; /* the list of its state */
+	struct list_node own;  /* the same, of its object's; not while it is busy or held */
+	uint64_t stamp;	       /* when it came there */
 	struct object *object;
 	uint32_t chunk;
 	enum host_slot_state state;
@@ -25,6 +27,11 @@ struct hostpool {
 	uint32_t n_used;
 	struct list_node lists[HOST_SLOT_N_STATES]; /* oldest first */
 	uint32_t counts[HOST_SLOT_N_STATES];
+	struct list_node owners; /* struct object.host.node */
+	hostpool_rank_fn rank;
+	void *rank_ctx;
+	uint64_t stamp;
+	uint32_t round;
 	struct slot slots[];
 };
 
@@ -70,8 +77,11 @@ int hostpool_new(struct hostpool **out, struct gpu *gpu, uint64_t bytes, uint32_
 	}
 	for (int i = 0; i < HOST_SLOT_N_STATES; i++)
 		list_init(&pool->lists[i]);
-	for (uint32_t i = 0; i < pool->n_slots; i++)
+	list_init(&pool->owners);
+	for (uint32_t i = 0; i < pool->n_slots; i++) {
 		list_add_tail(&pool->slots[i].node, &pool->lists[HOST_SLOT_FREE]);
+		list_init(&pool->slots[i].own);
+	}
 	pool->counts[HOST_SLOT_FREE] = pool->n_slots;
 	*out = pool;
 	return 0;
@@ -110,7 +120,67 @@ static uint64_t next_use(const struct slot *slot, uint64_t now_ns)
 	return policy_next_use(slot->object->policy, slot->chunk, now_ns);
 }
 
-static struct slot *find(struct hostpool *pool, uint64_t now_ns)
+/* An object's slots in a state that could go. */
+static struct list_node *own_slots(const struct object *object, enum host_slot_state state)
+{
+	return (struct list_node *)&object->host.slots[state - HOST_SLOT_CLEAN_TWICE];
+}
+
+static void own(struct hostpool *pool, struct object *object)
+{
+	if (object->host.n++)
+		return;
+	for (int state = HOST_SLOT_CLEAN_TWICE; state <= HOST_SLOT_DIRTY; state++)
+		list_init(own_slots(object, (enum host_slot_state)state));
+	list_add_tail(&object->host.node, &pool->owners);
+}
+
+static void disown(struct object *object)
+{
+	if (--object->host.n == 0)
+		list_del(&object->host.node);
+}
+
+static struct slot *clean_of(const struct object *object, uint64_t now_ns)
+{
+	struct list_node *clean = own_slots(object, HOST_SLOT_CLEAN);
+	struct slot *slot, *newest;
+
+	slot = list_last(own_slots(object, HOST_SLOT_CLEAN_TWICE), struct slot, own);
+	if (slot)
+		return slot;
+	slot = list_first(clean, struct slot, own);
+	newest = list_last(clean, struct slot, own);
+	return slot && next_use(newest, now_ns) > next_use(slot, now_ns) ? newest : slot;
+}
+
+/* Of those whose turn it is to give: a copy of what the device has too, else what is needed last. */
+static struct slot *find_ranked(const struct hostpool *pool, const struct object *want,
+				uint64_t now_ns)
+{
+	const struct object *object;
+	struct slot *best = NULL;
+	uint64_t best_next = 0;
+	int best_rank = 0;
+
+	list_for_each(object, &pool->owners, host.node) {
+		struct slot *slot = clean_of(object, now_ns);
+		int r = slot ? pool->rank(pool->rank_ctx, object, want) : -1;
+		uint64_t next;
+
+		if (r < 0 || (best && r < best_rank))
+			continue;
+		next = slot->state == HOST_SLOT_CLEAN_TWICE ? UINT64_MAX : next_use(slot, now_ns);
+		if (best && r == best_rank && next <= best_next)
+			continue;
+		best = slot;
+		best_rank = r;
+		best_next = next;
+	}
+	return best;
+}
+
+static struct slot *find(struct hostpool *pool, const struct object *want, uint64_t now_ns)
 {
 	struct list_node *clean = &pool->lists[HOST_SLOT_CLEAN];
 	struct slot *slot, *newest;
@@ -118,6 +188,12 @@ static struct slot *find(struct hostpool *pool, uint64_t now_ns)
 	slot = list_first(&pool->lists[HOST_SLOT_FREE], struct slot, node);
 	if (slot)
 		return slot;
+	if (pool->rank) {
+		slot = find_ranked(pool, want, now_ns);
+		/* What is protected makes way for one at a time, or nothing could pass. */
+		if (slot || pool->counts[HOST_SLOT_BUSY] + pool->counts[HOST_SLOT_HELD])
+			return slot;
+	}
 	slot = list_last(&pool->lists[HOST_SLOT_CLEAN_TWICE], struct slot, node);
 	if (slot)
 		return slot;
@@ -131,7 +207,7 @@ static struct slot *find(struct hostpool *pool, uint64_t now_ns)
 int64_t hostpool_get(struct hostpool *pool, struct object *object, uint32_t chunk, uint64_t now_ns,
 		     struct object **out_lost)
 {
-	struct slot *slot = find(pool, now_ns);
+	struct slot *slot = find(pool, object, now_ns);
 
 	*out_lost = NULL;
 	if (!slot)
@@ -141,8 +217,10 @@ int64_t hostpool_get(struct hostpool *pool, struct object *object, uint32_t chun
 	} else {
 		slot->object->chunks[slot->chunk].host_slot = 0;
 		*out_lost = slot->object;
+		disown(slot->object);
 	}
 	slot->object = object;
+	own(pool, object);
 	slot->chunk = chunk;
 	hostpool_set_state(pool, (uint32_t)(slot - pool->slots), HOST_SLOT_BUSY);
 	if (pool->gpu)
@@ -158,6 +236,7 @@ void hostpool_put(struct hostpool *pool, uint32_t slot)
 	struct slot *s = &pool->slots[slot];
 
 	s->object->chunks[s->chunk].host_slot = 0;
+	disown(s->object);
 	/* The next owner overwrites it before it is read: files and copies fill whole chunks. */
 	s->object = NULL;
 	pool->n_used--;
@@ -177,6 +256,10 @@ void hostpool_set_state(struct hostpool *pool, uint32_t slot, enum host_slot_sta
 		list_add(&s->node, &pool->lists[state]);
 	else
 		list_add_tail(&s->node, &pool->lists[state]);
+	list_del(&s->own);
+	s->stamp = ++pool->stamp;
+	if (state >= HOST_SLOT_CLEAN_TWICE)
+		list_add_tail(&s->own, own_slots(s->object, state));
 }
 
 enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot)
@@ -194,15 +277,61 @@ void *hostpool_addr(const struct hostpool *pool, uint32_t slot)
 	return pool->addr + (uint64_t)slot * pool->slot_bytes;
 }
 
-int64_t hostpool_oldest_dirty(const struct hostpool *pool, struct object **out_object,
-			      uint32_t *out_chunk)
+void hostpool_set_rank(struct hostpool *pool, hostpool_rank_fn rank, void *ctx)
 {
-	const struct slot *slot =
-		list_first(&pool->lists[HOST_SLOT_DIRTY], const struct slot, node);
+	pool->rank = rank;
+	pool->rank_ctx = ctx;
+}
+
+uint32_t hostpool_round(struct hostpool *pool)
+{
+	return ++pool->round;
+}
+
+int64_t hostpool_next_dirty(struct hostpool *pool, const struct object *want, uint32_t round,
+			    struct object **out_object, uint32_t *out_chunk)
+{
+	const struct slot *best = NULL;
+	const struct object *object;
+	int best_rank = 0;
+
+	list_for_each(object, &pool->owners, host.node) {
+		const struct slot *slot =
+			list_first(own_slots(object, HOST_SLOT_DIRTY), const struct slot, own);
+		int r;
+
+		if (!slot || object->host.round == round)
+			continue;
+		/* It goes on, to swap: nobody is to be spared that, but some come first. */
+		r = pool->rank ? pool->rank(pool->rank_ctx, object, want) : 0;
+		if (best && (r < best_rank || (r == best_rank && slot->stamp > best->stamp)))
+			continue;
+		best = slot;
+		best_rank = r;
+	}
+	if (!best)
+		return -ENOENT;
+	*out_object = best->object;
+	*out_chunk = best->chunk;
+	return best - pool->slots;
+}
+
+int64_t hostpool_clean_of(const struct hostpool *pool, const struct object *object, uint64_t now_ns)
+{
+	const struct slot *slot = object->host.n ? clean_of(object, now_ns) : NULL;
+
+	return slot ? slot - pool->slots : -ENOENT;
+}
+
+int64_t hostpool_dirty_of(const struct hostpool *pool, const struct object *object,
+			  uint32_t *out_chunk)
+{
+	const struct slot *slot = object->host.n ? list_first(own_slots(object, HOST_SLOT_DIRTY),
+							      const struct slot, own) :
+						   NULL;
 
 	if (!slot)
 		return -ENOENT;
-	*out_object = slot->object;
 	*out_chunk = slot->chunk;
 	return slot - pool->slots;
 }

@@ -11,6 +11,7 @@
  * Which clean slot goes first: a copy of a chunk that the device holds too, the latest first; then the
  * one whose chunk the policy expects later, among the oldest and the newest. Taking the oldest
  * alone would be LRU, which for cyclic use drops just what comes next.
+ * Where several share the pool the owner may say whose copies go first (hostpool_set_rank()).
  */
 #ifndef VRAM_DAEMON_HOSTPOOL_H
 #define VRAM_DAEMON_HOSTPOOL_H
@@ -52,8 +53,28 @@ enum host_slot_state hostpool_state(const struct hostpool *pool, uint32_t slot);
 /* Slots in a state. */
 uint32_t hostpool_count(const struct hostpool *pool, enum host_slot_state state);
 void *hostpool_addr(const struct hostpool *pool, uint32_t slot);
-/* The dirty slot that has waited longest. Return: -ENOENT if none is dirty. */
-int64_t hostpool_oldest_dirty(const struct hostpool *pool, struct object **out_object,
-			      uint32_t *out_chunk);
+
+/*
+ * Whose copies go first for `want`: the higher before the lower, of equals as without; below 0: not for this one.
+ * What passes through gets a slot all the same. NULL: nobody before anybody.
+ */
+typedef int (*hostpool_rank_fn)(void *ctx, const struct object *object, const struct object *want);
+void hostpool_set_rank(struct hostpool *pool, hostpool_rank_fn rank, void *ctx);
+/*
+ * The dirty slot to be written out first: of those ranked highest the one that has waited longest. round: objects that
+ * were passed over in it (hostpool_pass_over()) are left out. Return: -ENOENT if there is none.
+ */
+int64_t hostpool_next_dirty(struct hostpool *pool, const struct object *want, uint32_t round,
+			    struct object **out_object, uint32_t *out_chunk);
+/* A new round of hostpool_next_dirty(). */
+uint32_t hostpool_round(struct hostpool *pool);
+static inline void hostpool_pass_over(struct object *object, uint32_t round)
+{
+	object->host.round = round;
+}
+/* The object's own clean slot that goes first, or its oldest dirty one. Return: -ENOENT if there is none. */
+int64_t hostpool_clean_of(const struct hostpool *pool, const struct object *object, uint64_t now_ns);
+int64_t hostpool_dirty_of(const struct hostpool *pool, const struct object *object,
+			  uint32_t *out_chunk);
 
 #endif

@@ -107,6 +107,14 @@ struct use {
 	uint64_t passed;   /* the latter as the policy counts, which may begin anew */
 };
 
+/* What the host tier keeps of an object: hostpool.c's. */
+struct host_share {
+	struct list_node node;	   /* hostpool.owners, while there is anything */
+	struct list_node slots[3]; /* that are not busy, by what they are; the oldest first */
+	uint32_t n;
+	uint32_t round; /* in which it was last passed over */
+};
+
 struct object {
 	struct list_node node; /* scheduler.objects */
 	uint64_t id;	       /* for people; never used twice */
@@ -119,6 +127,7 @@ struct object {
 	struct policy_object *policy;
 	uint32_t share; /* in the arbiter */
 	struct chunk *chunks;
+	struct host_share host;
 	uint64_t resident_bytes; /* of chunks that take memory: loading and evicting ones too */
 	uint64_t leaving_bytes;	 /* of these, of chunks EVICTING */
 	uint64_t loaded_bytes;

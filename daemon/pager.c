@@ -204,6 +204,43 @@ static int64_t host_get(struct pager *pager, struct object *object, uint32_t chu
 	return slot;
 }
 
+static bool drop_clean(struct pager *pager, struct object *object)
+{
+	int64_t slot = hostpool_clean_of(pager->params.hostpool, object, loop_now());
+
+	if (slot < 0)
+		return false;
+	host_uncharge(pager, object);
+	hostpool_put(pager->params.hostpool, (uint32_t)slot);
+	return true;
+}
+
+static bool may_swap(const struct pager *pager, const struct object *object)
+{
+	const struct pager_rules *rules = pager->params.rules;
+
+	return !rules || !rules->may_swap || rules->may_swap(pager->params.owner, object);
+}
+
+/* A slot of swap for a chunk, charged. Return: -ENOSPC if there is none for it. */
+static int64_t swap_get(struct pager *pager, struct object *object, uint32_t chunk)
+{
+	int64_t slot;
+
+	if (!pager->params.swap || !may_swap(pager, object))
+		return -ENOSPC;
+	slot = swap_slot_get(pager->params.swap);
+	if (slot < 0)
+		return slot;
+	if (arbiter_share_charge(pager->params.arbiter, object->share, ARBITER_DISK,
+				 gpu_chunk_len(object->mem, chunk), NULL) < 0) {
+		swap_slot_put(pager->params.swap, (uint32_t)slot);
+		return -ENOSPC;
+	}
+	object->chunks[chunk].swap_slot = (uint32_t)slot + 1;
+	return slot;
+}
+
 static void load_end(struct transfer *t, int res)
 {
 	struct pager *pager = t->pager;
@@ -269,6 +306,9 @@ static void evict_end(struct transfer *t, int res)
 	if (res == 0) {
 		c->flags &= (uint8_t)~CHUNK_DIRTY;
 		c->state = CHUNK_ABSENT;
+		/* It only passed through. */
+		if (t->host_slot >= 0 && t->swap_slot >= 0)
+			hostpool_put(pager->params.hostpool, (uint32_t)t->host_slot);
 	} else {
 		c->state = CHUNK_RESIDENT;
 		swap_release(pager, object, chunk);
@@ -324,6 +364,36 @@ static void transfer_finish(struct transfer *t, int res)
 	}
 }
 
+static void io_done(struct store_io *io, int res);
+
+/* The buffer's chunk stays in the host tier, where clean copies of the same object make way for it. */
+static bool keep_dirty(struct transfer *t)
+{
+	struct pager *pager = t->pager;
+
+	while (!host_keep(pager, t->object, (uint32_t)t->host_slot, HOST_SLOT_DIRTY))
+		if (!drop_clean(pager, t->object))
+			return false;
+	return true;
+}
+
+/* The limits of the host tier do not let it stay: on to swap. Return: false if that cannot be either. */
+static bool pass_to_swap(struct transfer *t)
+{
+	struct pager *pager = t->pager;
+
+	if (loop_now() < pager->no_writeback_until_ns)
+		return false;
+	t->swap_slot = swap_get(pager, t->object, t->chunk);
+	if (t->swap_slot < 0)
+		return false;
+	t->io.done = io_done;
+	swap_write(pager->params.swap, &t->io, (uint32_t)t->swap_slot,
+		   hostpool_addr(pager->params.hostpool, (uint32_t)t->host_slot),
+		   gpu_chunk_len(t->object->mem, t->chunk));
+	return true;
+}
+
 static void copy_done(struct gpu_copy *copy, int res)
 {
 	struct transfer *t = list_entry(copy, struct transfer, copy);
@@ -336,8 +406,11 @@ static void copy_done(struct gpu_copy *copy, int res)
 
 		pager->stats.link_out_bytes += copy->len;
 		object->written_bytes += copy->len;
-		if (!host_keep(pager, object, (uint32_t)t->host_slot, HOST_SLOT_DIRTY))
+		if (!keep_dirty(t)) {
+			if (pass_to_swap(t))
+				return;
 			res = -EDQUOT;
+		}
 	}
 	transfer_finish(t, res);
 }
@@ -424,24 +497,17 @@ static void start_read(struct transfer *t, void *buf)
 		  gpu_chunk_len(object->mem, t->chunk));
 }
 
-/* What is in the slot of the host tier alone goes to swap. */
-static void write_back(struct pager *pager, struct object *object, uint32_t chunk, int64_t slot)
+/* What is in the slot of the host tier alone goes to swap. Return: false if it does not. */
+static bool write_back(struct pager *pager, struct object *object, uint32_t chunk, int64_t slot)
 {
 	struct transfer *t;
 	int64_t swap_slot;
 
-	if (!pager->params.swap || list_is_empty(&pager->free) ||
-	    loop_now() < pager->no_writeback_until_ns)
-		return;
-	swap_slot = swap_slot_get(pager->params.swap);
+	if (list_is_empty(&pager->free) || loop_now() < pager->no_writeback_until_ns)
+		return false;
+	swap_slot = swap_get(pager, object, chunk);
 	if (swap_slot < 0)
-		return;
-	if (arbiter_share_charge(pager->params.arbiter, object->share, ARBITER_DISK,
-				 gpu_chunk_len(object->mem, chunk), NULL) < 0) {
-		swap_slot_put(pager->params.swap, (uint32_t)swap_slot);
-		return;
-	}
-	object->chunks[chunk].swap_slot = (uint32_t)swap_slot + 1;
+		return false;
 	/* Nobody loads or evicts it while it is on the way out. */
 	object->chunks[chunk].state = CHUNK_EVICTING;
 	t = transfer_begin(pager, TRANSFER_WRITEBACK, object, chunk);
@@ -452,17 +518,51 @@ static void write_back(struct pager *pager, struct object *object, uint32_t chun
 	swap_write(pager->params.swap, &t->io, (uint32_t)swap_slot,
 		   hostpool_addr(pager->params.hostpool, (uint32_t)slot),
 		   gpu_chunk_len(object->mem, chunk));
+	return true;
 }
 
-/* All host slots are dirty or busy: make the oldest dirty one free. */
-static void reclaim_host(struct pager *pager)
+/* All host slots are dirty or busy: make one free, the oldest dirty one of who has to give first. */
+static void reclaim_host(struct pager *pager, const struct object *want)
 {
+	uint32_t round = hostpool_round(pager->params.hostpool), chunk;
 	struct object *object;
-	uint32_t chunk;
-	int64_t slot = hostpool_oldest_dirty(pager->params.hostpool, &object, &chunk);
+	int64_t slot;
 
-	if (slot >= 0)
-		write_back(pager, object, chunk, slot);
+	while ((slot = hostpool_next_dirty(pager->params.hostpool, want, round, &object, &chunk)) >=
+	       0) {
+		if (write_back(pager, object, chunk, slot))
+			return;
+		/* Limits, perhaps, do not let it go on; others may. */
+		hostpool_pass_over(object, round);
+	}
+}
+
+uint64_t pager_host_give(struct pager *pager, struct object *object, uint64_t bytes)
+{
+	uint32_t slot_bytes = hostpool_slot_bytes(pager->params.hostpool), chunk;
+	uint64_t given = 0;
+	int64_t slot;
+
+	while (given < bytes && drop_clean(pager, object))
+		given += slot_bytes;
+	while (given < bytes &&
+	       (slot = hostpool_dirty_of(pager->params.hostpool, object, &chunk)) >= 0 &&
+	       pager_has_room(pager, object) && write_back(pager, object, chunk, slot))
+		given += slot_bytes;
+	return given;
+}
+
+static int rank(void *ctx, const struct object *object, const struct object *want)
+{
+	const struct pager *pager = ctx;
+
+	return pager->params.rules->rank(pager->params.owner, object, want);
+}
+
+void pager_rank_host(struct pager *pager, bool ranked)
+{
+	if (pager->params.hostpool && pager->params.rules && pager->params.rules->rank)
+		hostpool_set_rank(pager->params.hostpool, ranked ? rank : NULL, pager);
 }
 
 void pager_empty_host(struct pager *pager, struct object *object)
@@ -513,7 +613,7 @@ int pager_load(struct pager *pager, struct object *object, uint32_t chunk)
 		slot = host_get(pager, object, chunk);
 		if (slot < 0) {
 			gpu_chunk_drop(object->mem, chunk, 1);
-			reclaim_host(pager);
+			reclaim_host(pager, object);
 			return -EAGAIN;
 		}
 	}
@@ -583,7 +683,9 @@ int pager_may_evict(struct pager *pager, struct object *object, uint32_t chunk,
 	if (!pager_has_room(pager, object))
 		return -EAGAIN;
 	if (object->mem->gpu->direct)
-		return swap_room(pager, want && want->swap_slot) ? 0 : -ENOSPC;
+		return swap_room(pager, want && want->swap_slot) && may_swap(pager, object) ?
+			       0 :
+			       -ENOSPC;
 	return host_takes(pager, want) ? 0 : -ENOSPC;
 }
 
@@ -615,23 +717,19 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint
 			tell_begin(t, ARBITER_VRAM, ARBITER_HOST);
 			start_copy(t, GPU_COPY_OUT);
 		} else {
-			reclaim_host(pager);
+			reclaim_host(pager, object);
 			transfer_end(t);
 			c->state = CHUNK_RESIDENT;
 			return -EAGAIN;
 		}
 		return 1;
 	}
-	t->swap_slot = swap_slot_get(pager->params.swap);
-	if (t->swap_slot < 0 || arbiter_share_charge(pager->params.arbiter, object->share,
-						     ARBITER_DISK, len, NULL) < 0) {
-		if (t->swap_slot >= 0)
-			swap_slot_put(pager->params.swap, (uint32_t)t->swap_slot);
+	t->swap_slot = swap_get(pager, object, chunk);
+	if (t->swap_slot < 0) {
 		transfer_end(t);
 		c->state = CHUNK_RESIDENT;
 		return -ENOSPC;
 	}
-	c->swap_slot = (uint32_t)t->swap_slot + 1;
 	t->io.done = io_done;
 	tell_begin(t, ARBITER_VRAM, ARBITER_DISK);
 	swap_write(pager->params.swap, &t->io, (uint32_t)t->swap_slot,

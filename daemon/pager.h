@@ -50,6 +50,14 @@ struct pager_events {
 	uint64_t (*moves)(void *owner, const struct pager_move *move);
 };
 
+/* Who has to give, and who may take, where a lower tier is short. Any may be NULL. */
+struct pager_rules {
+	/* As hostpool_rank_fn. */
+	int (*rank)(void *owner, const struct object *object, const struct object *want);
+	/* May another chunk of the object be written to swap? */
+	bool (*may_swap)(void *owner, const struct object *object);
+};
+
 struct pager_params {
 	struct loop *loop;
 	struct gpu *gpu;
@@ -60,6 +68,7 @@ struct pager_params {
 	struct hostpool *hostpool; /* NULL exactly if the device is direct */
 	uint64_t inflight_bytes;
 	const struct pager_events *events;
+	const struct pager_rules *rules; /* or NULL */
 	void *owner;
 };
 
@@ -100,6 +109,14 @@ int pager_evict(struct pager *pager, struct object *object, uint32_t chunk, uint
 /* What the host tier keeps of an object that is not in the device goes: copies at once, what is nowhere else to
  * swap, as far as there is room now. */
 void pager_empty_host(struct pager *pager, struct object *object);
+/*
+ * Clean copies of the object in the host tier are dropped, dirty ones begin to be written to swap, until so many bytes
+ * are on their way. Return: how many are.
+ */
+uint64_t pager_host_give(struct pager *pager, struct object *object, uint64_t bytes);
+/* Whether the ranks of the rules matter now. */
+void pager_rank_host(struct pager *pager, bool ranked);
+
 /* Everything that an object without moving chunks keeps in the host tier and in swap goes. */
 void pager_forget(struct pager *pager, struct object *object);
 

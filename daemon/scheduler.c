@@ -253,6 +253,7 @@ int scheduler_new(struct scheduler **out, struct loop *loop, const struct config
 		.hostpool = s->hostpool,
 		.inflight_bytes = inflight_bytes(s),
 		.events = &pager_events,
+		.rules = &tiers_rules,
 		.owner = s,
 	};
 	r = pager_new(&s->pager, &pager_params);

@@ -70,8 +70,9 @@ struct tenant {
 	struct arbiter_limits own[ARBITER_N_TIERS];
 	struct tenant_group **groups; /* that it is in, of those that matter */
 	uint32_t n_groups;
-	struct tenant_group *party; /* as part of which it competes */
-	uint64_t next_ns;	    /* above its high: when the next load may begin */
+	struct tenant_group *party;	 /* as part of which it competes */
+	uint64_t share[ARBITER_N_TIERS]; /* of a tier below the device, when it was worked out last */
+	uint64_t next_ns;		 /* above its high: when the next load may begin */
 	uint64_t throttled_ns; /* when it was last held back because something is above its high */
 };
 

@@ -23,9 +23,8 @@
 #define RECLAIM_NS 5000000ull
 #define MAX_OVER   64
 
-/* Only chunks that nobody outside the group uses: taking others would not help the group's books. */
-static bool used_by_group_only(struct scheduler *s, const struct object *object,
-			       const struct arbiter_group *group)
+bool used_by_group_only(struct scheduler *s, const struct object *object,
+			const struct arbiter_group *group)
 {
 	const struct use *use;
 
@@ -37,8 +36,8 @@ static bool used_by_group_only(struct scheduler *s, const struct object *object,
 	return true;
 }
 
-static bool used_by_group(struct scheduler *s, const struct object *object,
-			  const struct arbiter_group *group)
+bool used_by_group(struct scheduler *s, const struct object *object,
+		   const struct arbiter_group *group)
 {
 	const struct use *use;
 
@@ -227,6 +226,34 @@ static int heed_one(struct scheduler *s, struct tenant_high *high, const struct 
 	return 0;
 }
 
+/* Above a high of a lower tier: what is loaded sooner or later pushes something there. */
+static int heed_tiers(struct scheduler *s, struct scheduler_session *ss, uint32_t len,
+		      bool is_demand)
+{
+	uint64_t now = loop_now();
+	struct tenant_high high;
+
+	for (uint32_t tier = ARBITER_HOST; tier < ARBITER_N_TIERS; tier++) {
+		for (uint32_t i = 0; s->tenants.has_high[tier] && i <= ss->tenant.n_groups; i++) {
+			if (!tenant_high(s, ss, i, tier, &high) || high.usage <= high.bytes)
+				continue;
+			if (!is_demand)
+				return -EAGAIN;
+			/* Copies that are dropped at once make the excess good. */
+			if (tier == ARBITER_HOST &&
+			    tiers_give(s, &high.group, high.usage - high.bytes) >=
+				    high.usage - high.bytes)
+				continue;
+			if (now < *high.next_ns) {
+				ss->tenant.throttled_ns = now;
+				return -EBUSY;
+			}
+			*high.next_ns = now + delay_ns(high.usage - high.bytes, high.bytes, len);
+		}
+	}
+	return 0;
+}
+
 int heed_high(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
 	      bool is_demand)
 {
@@ -234,13 +261,15 @@ int heed_high(struct scheduler *s, struct object *object, uint32_t chunk, struct
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
 	struct tenant_high high;
 	struct want want;
+	int r;
 
-	if (!ss || !s->tenants.has_high[ARBITER_VRAM])
+	if (!ss)
 		return 0;
+	r = heed_tiers(s, ss, len, is_demand);
+	if (r < 0 || !s->tenants.has_high[ARBITER_VRAM])
+		return r;
 	want = want_of(s, object, use);
 	for (uint32_t i = 0; i <= ss->tenant.n_groups; i++) {
-		int r;
-
 		if (!tenant_high(s, ss, i, ARBITER_VRAM, &high) || high.usage + len <= high.bytes)
 			continue;
 		r = heed_one(s, &high, &want, chunk, is_demand);
@@ -295,6 +324,7 @@ void reclaim_over(struct scheduler *s, uint64_t now_ns)
 	tenants_look(s);
 	n = arbiter_over(s->arbiter, s->dev, ARBITER_VRAM, over, MAX_OVER);
 	s->over = s->reclaiming = false;
+	tiers_reclaim(s);
 	for (int i = 0; i < n && i < MAX_OVER; i++) {
 		if (!reclaim_one(s, &over[i], until_ns))
 			continue;

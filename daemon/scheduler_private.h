@@ -30,7 +30,13 @@ struct tenants {
 	bool stale;			/* sessions or limits have changed since it was looked */
 	bool protects[ARBITER_N_TIERS]; /* a min or a low is set */
 	bool has_high[ARBITER_N_TIERS];
+	bool has_max[ARBITER_N_TIERS];
 	uint64_t protected_ns; /* when the policy was told what is protected */
+	uint32_t n_groups;
+	bool ranked; /* several share the lower tiers, or there are limits */
+	/* The tiers below the device (scheduler_tiers.c). */
+	bool under[ARBITER_N_TIERS]; /* somebody has less than its share and could use more */
+	uint64_t shares_ns[ARBITER_N_TIERS]; /* when that was worked out */
 };
 
 struct scheduler {
@@ -235,7 +241,39 @@ struct tenant_high {
 bool tenant_high(struct scheduler *s, struct scheduler_session *ss, uint32_t i, uint32_t tier,
 		 struct tenant_high *out);
 
+/* Is anything that the session is in, or the session, above its high or its max there? */
+bool tenant_is_above(struct scheduler *s, const struct scheduler_session *ss, uint32_t tier);
+uint64_t tenant_usage(const struct scheduler *s, const struct scheduler_session *ss, uint32_t tier);
+/* Would a max of those who use the object (of a buffer: one session) refuse so many bytes more of it? */
+bool tenants_at_max(const struct scheduler *s, const struct object *object, uint32_t tier,
+		    uint64_t bytes);
+/*
+ * Bytes of a tier that must stay free, from who wants more of it for the object, because of what others have not used
+ * of their min, and of their low if that one has more than its share.
+ */
+uint64_t tenants_reserved(struct scheduler *s, const struct object *object, uint32_t tier,
+			  bool low);
+/* The tree of the parties of a tier, without the sessions. Return: how many nodes. */
+struct fill_node;
+uint32_t tenants_tree(struct scheduler *s, uint32_t tier, struct fill_node *nodes);
+/* The node of the session's party in it. */
+uint32_t tenant_node(const struct tenant *tenant);
+
+/* ---- scheduler_tiers.c ---- */
+
+extern const struct pager_rules tiers_rules;
+/* A group gives back what it has in the host tier. Return: the bytes that are gone, or on their way to swap. */
+uint64_t tiers_give(struct scheduler *s, const struct arbiter_group *group, uint64_t bytes);
+/* Groups above a limit of the host tier do. */
+void tiers_reclaim(struct scheduler *s);
+
 /* ---- scheduler_over.c ---- */
+
+/* Only chunks that nobody outside the group uses: taking others would not help the group's books. */
+bool used_by_group_only(struct scheduler *s, const struct object *object,
+			const struct arbiter_group *group);
+bool used_by_group(struct scheduler *s, const struct object *object,
+		   const struct arbiter_group *group);
 
 /* For what a victim is looked for. */
 struct want {

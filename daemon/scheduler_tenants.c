@@ -29,10 +29,17 @@
 #include <string.h>
 
 #include "daemon/log.h"
+#include "daemon/policy_fill.h"
 #include "daemon/scheduler_private.h"
 
 /* So long what the ledger said of protections is good enough for choosing; what is chosen is checked. */
 #define PROTECT_NS 10000000ull
+
+static const struct arbiter_limits no_limits = {
+	.value[ARBITER_HIGH] = ARBITER_UNLIMITED,
+	.value[ARBITER_MAX] = ARBITER_UNLIMITED,
+	.value[ARBITER_WEIGHT] = ARBITER_WEIGHT_DEFAULT,
+};
 
 /* A user with sessions, or a cgroup or an executable with limits. */
 struct tenant_group {
@@ -43,6 +50,7 @@ struct tenant_group {
 	struct policy_group *policy; /* NULL: not a party */
 	uint64_t next_ns;	     /* above its high: when the next load may begin */
 	struct lane_clock clock;     /* of a party */
+	uint32_t index;		     /* in the tree of a tier, while shares are worked out */
 	bool seen;
 };
 
@@ -109,6 +117,14 @@ static bool has_weight(const struct arbiter_limits *limits)
 	       limits->value[ARBITER_WEIGHT] != ARBITER_WEIGHT_DEFAULT;
 }
 
+static bool has_any_weight(const struct tenant_group *g)
+{
+	for (uint32_t tier = 0; tier < ARBITER_N_TIERS; tier++)
+		if (has_weight(&g->limits[tier]))
+			return true;
+	return false;
+}
+
 static bool tier_exists(const struct scheduler *s, uint32_t tier)
 {
 	return tier == ARBITER_VRAM || (tier == ARBITER_HOST && s->hostpool) ||
@@ -121,6 +137,8 @@ static void note_limits(struct tenants *t, uint32_t tier, const struct arbiter_l
 		t->protects[tier] = true;
 	if (limits->value[ARBITER_HIGH] != ARBITER_UNLIMITED)
 		t->has_high[tier] = true;
+	if (limits->value[ARBITER_MAX] != ARBITER_UNLIMITED)
+		t->has_max[tier] = true;
 }
 
 /* Return: whether the group matters. */
@@ -131,6 +149,7 @@ static bool read_group(struct scheduler *s, struct tenant_group *g)
 	for (uint32_t tier = 0; tier < ARBITER_N_TIERS; tier++) {
 		struct arbiter_usage usage;
 
+		g->limits[tier] = no_limits;
 		if (!tier_exists(s, tier))
 			continue;
 		if (arbiter_usage(s->arbiter, &g->group, s->dev, tier, &usage) < 0)
@@ -157,8 +176,8 @@ static struct tenant_group *weighted_above(const struct tenants *t,
 	struct tenant_group *g, *best = NULL;
 
 	list_for_each(g, &t->groups, node)
-		if (g->group.kind == ARBITER_CGROUP && has_weight(&g->limits[ARBITER_VRAM]) &&
-		    is_below(cgroup, g) && (!best || is_below(g, best)))
+		if (g->group.kind == ARBITER_CGROUP && has_any_weight(g) && is_below(cgroup, g) &&
+		    (!best || is_below(g, best)))
 			best = g;
 	return best;
 }
@@ -177,7 +196,7 @@ static void set_parties(struct scheduler *s)
 	struct tenant_group *g, *above;
 
 	list_for_each(g, &t->groups, node) {
-		if (g->group.kind == ARBITER_USER || has_weight(&g->limits[ARBITER_VRAM])) {
+		if (g->group.kind == ARBITER_USER || has_any_weight(g)) {
 			make_party(s, g);
 		} else {
 			policy_group_free(g->policy);
@@ -261,11 +280,7 @@ static void read_session(struct scheduler *s, struct scheduler_session *ss)
 	for (uint32_t tier = 0; tier < ARBITER_N_TIERS; tier++) {
 		if (!tier_exists(s, tier) || arbiter_limit_get(s->arbiter, &subject, s->dev, tier,
 							       &ss->tenant.own[tier]) < 0)
-			ss->tenant.own[tier] = (struct arbiter_limits){
-				.value[ARBITER_HIGH] = ARBITER_UNLIMITED,
-				.value[ARBITER_MAX] = ARBITER_UNLIMITED,
-				.value[ARBITER_WEIGHT] = ARBITER_WEIGHT_DEFAULT,
-			};
+			ss->tenant.own[tier] = no_limits;
 		note_limits(&s->tenants, tier, &ss->tenant.own[tier]);
 	}
 }
@@ -302,12 +317,14 @@ void tenants_look(struct scheduler *s)
 	struct tenants *t = &s->tenants;
 	struct scheduler_session *ss;
 	struct tenant_group *g, *tmp;
+	bool limited = false;
 
 	if (!t->stale)
 		return;
 	t->stale = false;
 	memset(t->protects, 0, sizeof(t->protects));
 	memset(t->has_high, 0, sizeof(t->has_high));
+	memset(t->has_max, 0, sizeof(t->has_max));
 	list_for_each(g, &t->groups, node)
 		g->seen = false;
 	/* Without memory for one: what is known is acted on, the next look may know more. */
@@ -326,6 +343,16 @@ void tenants_look(struct scheduler *s)
 			t->stale = true;
 		tell_policy(s, ss);
 	}
+	t->n_groups = 0;
+	list_for_each(g, &t->groups, node) {
+		t->n_groups++;
+		limited |= g->group.kind != ARBITER_USER;
+	}
+	/* With one session and no limits there is nothing to choose. */
+	t->ranked = limited || s->n_sessions > 1 || t->protects[ARBITER_HOST] ||
+		    t->has_high[ARBITER_HOST] || t->protects[ARBITER_DISK];
+	t->shares_ns[ARBITER_HOST] = t->shares_ns[ARBITER_DISK] = 0;
+	pager_rank_host(s->pager, t->ranked);
 	tenants_protect(s, true);
 }
 
@@ -533,4 +560,134 @@ void tenants_guard(struct scheduler *s, const struct object *object)
 	list_for_each(use, &object->uses, in_object)
 		policy_tenant_protect(s->policy, (uint32_t)use->session->id, POLICY_NEVER / 2,
 				      POLICY_NEVER / 2, 0);
+}
+
+/* ---- the tiers below ------------------------------------------------------------------ */
+
+uint64_t tenant_usage(const struct scheduler *s, const struct scheduler_session *ss, uint32_t tier)
+{
+	struct arbiter_usage usage;
+
+	return session_usage(s, ss, tier, &usage) == 0 ? usage.usage : 0;
+}
+
+bool tenant_is_above(struct scheduler *s, const struct scheduler_session *ss, uint32_t tier)
+{
+	const struct tenant *tenant = &ss->tenant;
+	struct arbiter_usage usage;
+
+	if (is_limited(&tenant->own[tier]) && session_usage(s, ss, tier, &usage) == 0 &&
+	    (usage.over_high || usage.over_max))
+		return true;
+	for (uint32_t i = 0; i < tenant->n_groups; i++) {
+		const struct tenant_group *g = tenant->groups[i];
+
+		if (is_limited(&g->limits[tier]) &&
+		    arbiter_usage(s->arbiter, &g->group, s->dev, tier, &usage) == 0 &&
+		    (usage.over_high || usage.over_max))
+			return true;
+	}
+	return false;
+}
+
+static bool would_pass(const struct scheduler *s, const struct arbiter_group *group,
+		       const struct arbiter_limits *limits, uint32_t tier, uint64_t bytes)
+{
+	struct arbiter_usage usage;
+
+	return limits->value[ARBITER_MAX] != ARBITER_UNLIMITED &&
+	       arbiter_usage(s->arbiter, group, s->dev, tier, &usage) == 0 &&
+	       usage.usage + bytes > limits->value[ARBITER_MAX];
+}
+
+bool tenants_at_max(const struct scheduler *s, const struct object *object, uint32_t tier,
+		    uint64_t bytes)
+{
+	const struct use *use;
+
+	if (!s->tenants.has_max[tier])
+		return false;
+	list_for_each(use, &object->uses, in_object) {
+		const struct scheduler_session *ss = use->session;
+		const struct arbiter_group self = { .kind = ARBITER_SESSION, .key = ss->id };
+
+		if (would_pass(s, &self, &ss->tenant.own[tier], tier, bytes))
+			return true;
+		for (uint32_t i = 0; i < ss->tenant.n_groups; i++)
+			if (would_pass(s, &ss->tenant.groups[i]->group,
+				       &ss->tenant.groups[i]->limits[tier], tier, bytes))
+				return true;
+	}
+	return false;
+}
+
+static uint64_t unused_of(const struct scheduler *s, const struct arbiter_group *group,
+			  const struct arbiter_limits *limits, uint32_t tier, bool low)
+{
+	uint64_t keep = kept(limits, low ? TAKE_FREE : TAKE_LOW);
+	struct arbiter_usage usage;
+
+	if (!keep || arbiter_usage(s->arbiter, group, s->dev, tier, &usage) < 0)
+		return 0;
+	return usage.usage < keep ? keep - usage.usage : 0;
+}
+
+static bool uses_object(const struct scheduler *s, const struct object *object,
+			const struct arbiter_group *group)
+{
+	const struct use *use;
+
+	list_for_each(use, &object->uses, in_object)
+		if (is_in(s, use->session, group))
+			return true;
+	return false;
+}
+
+uint64_t tenants_reserved(struct scheduler *s, const struct object *object, uint32_t tier, bool low)
+{
+	const struct scheduler_session *ss;
+	const struct tenant_group *g;
+	uint64_t bytes = 0;
+
+	if (!s->tenants.protects[tier])
+		return 0;
+	list_for_each(g, &s->tenants.groups, node)
+		if (!uses_object(s, object, &g->group))
+			bytes += unused_of(s, &g->group, &g->limits[tier], tier, low);
+	list_for_each(ss, &s->sessions, node) {
+		const struct arbiter_group self = { .kind = ARBITER_SESSION, .key = ss->id };
+
+		if (!uses_object(s, object, &self))
+			bytes += unused_of(s, &self, &ss->tenant.own[tier], tier, low);
+	}
+	return bytes;
+}
+
+uint32_t tenants_tree(struct scheduler *s, uint32_t tier, struct fill_node *nodes)
+{
+	struct scheduler_session *ss;
+	struct tenant_group *g;
+	uint32_t n = 0;
+
+	list_for_each(g, &s->tenants.groups, node)
+		g->index = FILL_TOP;
+	/* Two levels: what the parties of the device are is what they are here, by the weights of this tier. */
+	list_for_each(ss, &s->sessions, node) {
+		g = ss->tenant.party;
+		if (!g || g->index != FILL_TOP)
+			continue;
+		g->index = n;
+		nodes[n++] = (struct fill_node){
+			.parent = FILL_TOP,
+			.weight = (uint32_t)g->limits[tier].value[ARBITER_WEIGHT],
+			.floor = g->limits[tier].value[ARBITER_MIN],
+			.need = g->limits[tier].value[ARBITER_MAX],
+		};
+	}
+	return n;
+}
+
+uint32_t tenant_node(const struct tenant *tenant)
+{
+	return tenant->party ? tenant->party->index : FILL_TOP;
 }

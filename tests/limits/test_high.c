@@ -40,6 +40,7 @@ static void teardown(void)
 {
 	tenant_end(&a);
 	tenant_end(&b);
+	limits_end(&d);
 	tenant_cgroups_end();
 	vramd_deinit(&d);
 }
@@ -87,6 +88,41 @@ START_TEST(of_a_session)
 	limit_set(&d, "%s vram.high=8M", subject);
 	run_below(subject, 8 * MIB);
 	/* The other one has no reason to give anything back. */
+	ck_assert_uint_eq(tenant_resident(&b), LAYERS * MIB);
+}
+END_TEST
+
+START_TEST(of_an_executable)
+{
+	char subject[256];
+
+	a.exe = tenant_other_exe(&d, "engine");
+	b.uid = 2002;
+	snprintf(subject, sizeof(subject), "exe:%s", a.exe);
+	limit_set(&d, "'%s' vram.high=8M", subject);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	run_below(subject, 8 * MIB);
+	ck_assert_uint_eq(tenant_resident(&b), LAYERS * MIB);
+}
+END_TEST
+
+START_TEST(of_a_cgroup)
+{
+	const char *folder = tenant_cgroups();
+	char one[200], command[600], subject[120];
+
+	if (!folder)
+		return;
+	snprintf(one, sizeof(one), "%s/svc/one", folder);
+	snprintf(command, sizeof(command), "cd /sys/fs/cgroup && mkdir -p .%s", one);
+	ck_assert_int_eq(system(command), 0);
+	a.cgroup = one;
+	snprintf(subject, sizeof(subject), "cgroup:%s/svc", folder);
+	limit_set(&d, "%s vram.high=8M", subject);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	run_below(subject, 8 * MIB);
 	ck_assert_uint_eq(tenant_resident(&b), LAYERS * MIB);
 }
 END_TEST
@@ -162,6 +198,8 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, of_a_user);
 	tcase_add_test(tc, of_a_session);
+	tcase_add_test(tc, of_an_executable);
+	tcase_add_test(tc, of_a_cgroup);
 	tcase_add_test(tc, lowered);
 	tcase_add_test(tc, nothing_ahead);
 	tcase_add_test(tc, slowed_down);

@@ -41,6 +41,7 @@ static void teardown(void)
 {
 	tenant_end(&a);
 	tenant_end(&b);
+	limits_end(&d);
 	tenant_cgroups_end();
 	vramd_deinit(&d);
 }
@@ -96,6 +97,8 @@ END_TEST
 /* It begins to go before the answer comes, and all of it does. */
 START_TEST(lowered)
 {
+	a.layers = 20;
+	b.layers = 20;
 	b.uid = 2002;
 	tenant_start(&a, &d);
 	tenant_start(&b, &d);
@@ -108,7 +111,7 @@ START_TEST(lowered)
 	ck_assert_uint_le(vramd_usage(&d, "user:2001", "vram"), 6 * MIB);
 	/* Nobody else pays for it. */
 	ck_assert_uint_eq(tenant_resident(&b), 20 * MIB);
-	tenant_ask(&a, "use %u", LAYERS);
+	tenant_ask(&a, "use 20");
 	ck_assert_uint_le(tenant_resident(&a), 6 * MIB);
 	/* What is pinned cannot go: it is above until it is let go. */
 	tenant_ask(&a, "hold 5");
@@ -117,7 +120,7 @@ START_TEST(lowered)
 	ck_assert_uint_eq(tenant_resident(&a), 5 * MIB);
 	tenant_ask(&a, "let");
 	await_at_most(&a, 2 * MIB);
-	tenant_ask(&a, "use %u", LAYERS);
+	tenant_ask(&a, "use 20");
 	ck_assert_uint_eq(tenant_resident(&b), 20 * MIB);
 }
 END_TEST
@@ -133,6 +136,46 @@ START_TEST(too_low)
 	limit_set(&d, "user:2001 vram.max=1M");
 	tenant_ask(&a, "use %u", LAYERS);
 	ck_assert_uint_le(tenant_resident(&a), MIB);
+}
+END_TEST
+
+START_TEST(of_an_executable)
+{
+	char subject[256];
+
+	a.exe = tenant_other_exe(&d, "engine");
+	b.exe = a.exe;
+	b.uid = 2002;
+	snprintf(subject, sizeof(subject), "exe:%s", a.exe);
+	limit_set(&d, "'%s' vram.max=12M", subject);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	run_within(12 * MIB, subject);
+}
+END_TEST
+
+START_TEST(of_a_cgroup)
+{
+	const char *folder = tenant_cgroups();
+	char above[100], one[200], two[200], command[600], subject[120];
+
+	if (!folder)
+		return;
+	snprintf(above, sizeof(above), "%s/svc", folder);
+	snprintf(one, sizeof(one), "%s/one", above);
+	snprintf(two, sizeof(two), "%s/two", above);
+	snprintf(command, sizeof(command), "cd /sys/fs/cgroup && mkdir -p .%s .%s", one, two);
+	ck_assert_int_eq(system(command), 0);
+	a.cgroup = one;
+	b.cgroup = two;
+	b.uid = 2002;
+	snprintf(subject, sizeof(subject), "cgroup:%s", above);
+	limit_set(&d, "%s vram.max=12M", subject);
+	limit_set(&d, "cgroup:%s vram.max=4M", one);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	run_within(12 * MIB, subject);
+	ck_assert_uint_le(tenant_resident(&a), 4 * MIB);
 }
 END_TEST
 
@@ -177,6 +220,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, of_a_user);
 	tcase_add_test(tc, lowered);
 	tcase_add_test(tc, too_low);
+	tcase_add_test(tc, of_an_executable);
+	tcase_add_test(tc, of_a_cgroup);
 	tcase_add_test(tc, beside_a_min);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

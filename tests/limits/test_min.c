@@ -46,6 +46,7 @@ static void teardown(void)
 	tenant_end(&a);
 	tenant_end(&b);
 	tenant_end(&c);
+	limits_end(&d);
 	tenant_cgroups_end();
 	vramd_deinit(&d);
 }
@@ -107,6 +108,36 @@ START_TEST(grows_under_pressure)
 }
 END_TEST
 
+START_TEST(of_an_executable)
+{
+	a.exe = tenant_other_exe(&d, "engine");
+	limit_set(&d, "'exe:%s' vram.min=12M", a.exe);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	tenant_ask(&a, "use 12");
+	keeps(12 * MIB);
+}
+END_TEST
+
+START_TEST(of_a_cgroup)
+{
+	const char *folder = tenant_cgroups();
+	char one[200], command[600];
+
+	if (!folder)
+		return;
+	snprintf(one, sizeof(one), "%s/svc/one", folder);
+	snprintf(command, sizeof(command), "cd /sys/fs/cgroup && mkdir -p .%s", one);
+	ck_assert_int_eq(system(command), 0);
+	a.cgroup = one;
+	limit_set(&d, "cgroup:%s/svc vram.min=12M", folder);
+	tenant_start(&a, &d);
+	tenant_start(&b, &d);
+	tenant_ask(&a, "use 12");
+	keeps(12 * MIB);
+}
+END_TEST
+
 /* Two sessions of the user whom it protects divide what it protects; nobody else gets any of it. */
 START_TEST(shared_by_two)
 {
@@ -150,7 +181,7 @@ START_TEST(nothing_left)
 		ck_assert_uint_le(tenant_resident(&b), 4 * MIB);
 	}
 	limit_set(&d, "user:2001 vram.min=8M");
-	await_at_least(&b, 20 * MIB);
+	await_at_least(&b, 14 * MIB);
 	tenant_ask(&b, "stop");
 	ck_assert_uint_eq(tenant_ask(&b, "failures"), 0);
 	ck_assert_uint_ge(tenant_resident(&a), 8 * MIB);
@@ -219,6 +250,8 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, of_a_user);
 	tcase_add_test(tc, grows_under_pressure);
+	tcase_add_test(tc, of_an_executable);
+	tcase_add_test(tc, of_a_cgroup);
 	tcase_add_test(tc, shared_by_two);
 	tcase_add_test(tc, nothing_left);
 	tcase_add_test(tc, an_administrator_may);

@@ -47,6 +47,7 @@ static void teardown(void)
 {
 	for (unsigned int i = 0; i < n_tenants; i++)
 		tenant_end(&t[i]);
+	limits_end(&d);
 	tenant_cgroups_end();
 	vramd_deinit(&d);
 }
@@ -146,6 +147,46 @@ START_TEST(sessions_of_a_user)
 }
 END_TEST
 
+/* What has a weight of its own is divided before users are. */
+START_TEST(cgroups)
+{
+	const char *folder = tenant_cgroups();
+	char one[200], two[200], command[600];
+	double mib[MAX_N];
+
+	if (!folder)
+		return;
+	snprintf(one, sizeof(one), "%s/one", folder);
+	snprintf(two, sizeof(two), "%s/two", folder);
+	snprintf(command, sizeof(command), "cd /sys/fs/cgroup && mkdir -p .%s .%s", one, two);
+	ck_assert_int_eq(system(command), 0);
+	t[0].cgroup = one;
+	t[1].cgroup = two;
+	t[2].cgroup = two;
+	limit_set(&d, "cgroup:%s vram.weight=200", one);
+	limit_set(&d, "cgroup:%s vram.weight=200", two);
+	start(3);
+	measure(mib);
+	about(mib[0], BUDGET / 2.0);
+	about(mib[1], BUDGET / 4.0);
+	about(mib[2], BUDGET / 4.0);
+}
+END_TEST
+
+START_TEST(executables)
+{
+	double mib[MAX_N];
+
+	t[0].exe = tenant_other_exe(&d, "engine");
+	limit_set(&d, "'exe:%s' vram.weight=200", t[0].exe);
+	start(3);
+	measure(mib);
+	about(mib[0], BUDGET * 2 / 3.0);
+	about(mib[1], BUDGET / 6.0);
+	about(mib[2], BUDGET / 6.0);
+}
+END_TEST
+
 /*
  * Bytes over a link that is too slow for both: each has room for a sixth of its model, so that most of what it uses has to
  * come over the link.
@@ -197,6 +238,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, users);
 	tcase_add_test(tc, many_sessions);
 	tcase_add_test(tc, sessions_of_a_user);
+	tcase_add_test(tc, cgroups);
+	tcase_add_test(tc, executables);
 	tcase_add_loop_test(tc, of_the_link, 0, 2);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

@@ -429,6 +429,11 @@ uint64_t tenant_ask(struct tenant *t, const char *format, ...)
 	return value;
 }
 
+/* What was set: the module keeps it when the daemon has gone. */
+#define MAX_SET 64
+static char set[MAX_SET][256];
+static unsigned int n_set;
+
 void limit_set(const struct vramd *d, const char *format, ...)
 {
 	char args[256], command[300];
@@ -439,6 +444,27 @@ void limit_set(const struct vramd *d, const char *format, ...)
 	va_end(list);
 	snprintf(command, sizeof(command), "limit set %s", args);
 	json_decref(vramd_ask(d, command));
+	if (vramd_wants_module() && strncmp(args, "session:", 8) && n_set < MAX_SET)
+		snprintf(set[n_set++], sizeof(set[0]), "%s", args);
+}
+
+void limits_end(const struct vramd *d)
+{
+	while (n_set > 0) {
+		char command[600], *word, *at = set[--n_set];
+		size_t n = (size_t)snprintf(command, sizeof(command), "limit set");
+
+		/* SUBJECT KEY=VALUE... becomes SUBJECT KEY=default... */
+		while ((word = strsep(&at, " "))) {
+			char *value = strchr(word, '=');
+
+			if (value)
+				*value = '\0';
+			n += (size_t)snprintf(command + n, sizeof(command) - n, " %s%s", word,
+					      value ? "=default" : "");
+		}
+		json_decref(vramd_ask(d, command));
+	}
 }
 
 /* Not what the daemon says, but what the kernel has given to the file. */

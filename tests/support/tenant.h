@@ -68,6 +68,8 @@ int tenant_try(struct tenant *t, const char *command, uint64_t *out);
 /* `vramctl limit set ...`. */
 void limit_set(const struct vramd *d, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Takes back what was set so: to be called before the daemon ends. */
+void limits_end(const struct vramd *d);
 /* Bytes of its model, of its buffer, that are resident. */
 uint64_t tenant_resident(struct tenant *t);
 uint64_t tenant_buffered(struct tenant *t);

@@ -167,18 +167,21 @@ START_TEST(oldest_dirty)
 	struct object *found = NULL;
 	uint32_t chunk = 77;
 
-	ck_assert_int_eq(hostpool_oldest_dirty(pool, &found, &chunk), -ENOENT);
+	ck_assert_int_eq(hostpool_next_dirty(pool, NULL, hostpool_round(pool), &found, &chunk),
+			 -ENOENT);
 	ck_assert_uint_eq(chunk, 77);
 	fill(HOST_SLOT_BUSY);
 	hostpool_set_state(pool, chunks[3].host_slot - 1, HOST_SLOT_DIRTY);
 	hostpool_set_state(pool, chunks[0].host_slot - 1, HOST_SLOT_DIRTY);
-	ck_assert_int_eq(hostpool_oldest_dirty(pool, &found, &chunk), chunks[3].host_slot - 1);
+	ck_assert_int_eq(hostpool_next_dirty(pool, NULL, hostpool_round(pool), &found, &chunk),
+			 chunks[3].host_slot - 1);
 	ck_assert_ptr_eq(found, &object);
 	ck_assert_uint_eq(chunk, 3);
 	/* One that could not be written goes to the end. */
 	hostpool_set_state(pool, chunks[3].host_slot - 1, HOST_SLOT_BUSY);
 	hostpool_set_state(pool, chunks[3].host_slot - 1, HOST_SLOT_DIRTY);
-	ck_assert_int_eq(hostpool_oldest_dirty(pool, &found, &chunk), chunks[0].host_slot - 1);
+	ck_assert_int_eq(hostpool_next_dirty(pool, NULL, hostpool_round(pool), &found, &chunk),
+			 chunks[0].host_slot - 1);
 	ck_assert_uint_eq(chunk, 0);
 }
 END_TEST

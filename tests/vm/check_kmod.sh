@@ -2,23 +2,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # timeout: 1500
 #
-# check_kmod.sh [--kernel NAME] [--smoke] [PATTERN]...: build vram.ko for a kernel, boot that kernel,
+# check_kmod.sh [--kernel NAME] [--smoke | --suite NAME] [PATTERN]...: build vram.ko for a kernel, boot that kernel,
 # and run there every test of the module and every test that a
 # carrier of the ledger must pass. `make check-kmod` and, as the suite kmod,
 # `make check` call this, after the programs are built.
 #
-# PATTERN selects programs by name. With --smoke, and for other kernels than 6.1, only those
+# PATTERN selects programs by name. With --suite, only that folder of tests is run, all of
+# it. With --smoke, and for other kernels than 6.1, only those
 # of tests/kmod are run: what differs between kernels.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.." || exit 2
 build=${VRAM_BUILD:-$PWD/build}
-kernel=${KERNEL:-6.1} smoke=
+kernel=${KERNEL:-6.1} smoke='' suite=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2 && shift ;;
 	--smoke) smoke=1 ;;
+	--suite) suite=$2 && shift ;;
 	-*) exit 2 ;;
 	*) break ;;
 	esac
@@ -61,11 +63,17 @@ add()
 		done
 	done
 }
-add "$build"/tests/kmod/*
-if [ -z "$smoke" ]; then
+if [ -n "$suite" ]; then
+	add "$build/tests/$suite"/* "tests/$suite"/*.sh "tests/$suite"/*.py
+else
+	add "$build"/tests/kmod/*
+fi
+if [ -z "$smoke$suite" ]; then
 	add "$build"/tests/unit/test_{ledger,pressure,residency,table_kmod}* "$build"/tests/conformance/* \
 		tests/conformance/*.sh tests/conformance/*.py
-	# Of tracing a part; all of it by `make check-trace`.
+	# Of the limits what is quick; `make check-limits` runs all of them.
+	add "$build"/tests/limits/test_{max,min}
+	# Likewise of tracing, and `make check-trace`.
 	add tests/trace/test_module.sh
 fi
 [ ${#programs[@]} -gt 0 ] || {
@@ -73,6 +81,6 @@ fi
 	exit 1
 }
 
-exec "$here/run.sh" --kernel "$kernel" --name "kmod-$kernel" --module "$build/kmod-$kernel/vram.ko" \
-	--memory 2048 --disk 4096 --timeout "${VM_TIMEOUT:-1200}" --out "$build/logs/kmod-$kernel" \
+exec "$here/run.sh" --kernel "$kernel" --name "kmod${suite:+-$suite}-$kernel" --module "$build/kmod-$kernel/vram.ko" \
+	--memory 2048 --disk 4096 --timeout "${VM_TIMEOUT:-1200}" --out "$build/logs/kmod${suite:+-$suite}-$kernel" \
 	--env "VRAM_BUILD=$build" -- tests/kmod/run.sh -s 3 "${programs[@]}"
