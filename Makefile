@@ -204,6 +204,7 @@ help:
 	'make modules      vram.ko for the running kernel or the newest installed headers' \
 	'                  (KVER=, KDIR=; W=1 and C=2 as in the kernel); modules_install' \
 	'make check-kmod   the tests of the module in a virtual machine; KERNEL=6.1|6.12|sid' \
+	'make check-limits the tests of limits, over the ledger in vramd and over the module' \
 	'make check-trace  vramtrace over vramd, and over the module; attached and detached 100 times' \
 	'make check-cuda   the tests of a card, on a driver that stands in for one' \
 	'make check-drm    vramctl devices on a virtual machine with GPUs; KERNEL=6.1|6.12|sid' \
@@ -316,6 +317,13 @@ GUEST = VRAM_BUILD=$(abspath $(B)) STRESS_SECONDS=$(KMOD_STRESS)
 check-kmod: deps
 	$(Q)$(SUB) tests complete
 	$(Q)$(GUEST) tests/vm/check_kmod.sh --kernel $(KERNEL) $(TESTS)
+
+# Over the ledger in vramd, then over the one in the module.
+.PHONY: check-limits
+check-limits: deps
+	$(Q)$(SUB) tests complete
+	$(Q)$(RUN) limits
+	$(Q)$(GUEST) tests/vm/check_kmod.sh --kernel $(KERNEL) --suite limits $(TESTS)
 
 # On this machine with the probes of vramd, then with the module's trace points.
 .PHONY: check-trace

@@ -73,7 +73,8 @@ static inline void hostpool_pass_over(struct object *object, uint32_t round)
 	object->host.round = round;
 }
 /* The object's own clean slot that goes first, or its oldest dirty one. Return: -ENOENT if there is none. */
-int64_t hostpool_clean_of(const struct hostpool *pool, const struct object *object, uint64_t now_ns);
+int64_t hostpool_clean_of(const struct hostpool *pool, const struct object *object,
+			  uint64_t now_ns);
 int64_t hostpool_dirty_of(const struct hostpool *pool, const struct object *object,
 			  uint32_t *out_chunk);
 
