@@ -118,10 +118,13 @@ make_base()
 	mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(CODENAME)' \
 		'Created-By: Packages' | awk '$2 == "Debian" && $3 !~ /-/ { print $1; exit }')
 	mirror=${mirror:-http://deb.debian.org/debian}
-	rm -rf "$base"
-	mkdir -p "$base"
-	debootstrap --variant=minbase --include="$tools" $suite "$base" "$mirror" || return
-	# Where the machine's kernel headers come from may be newer than the release.
+	if [ "$(cat "$base/.tools" 2>/dev/null)" != "$tools" ]; then
+		rm -rf "$base"
+		mkdir -p "$base"
+		debootstrap --variant=minbase --include="$tools" $suite "$base" "$mirror" || return
+		echo "$tools" >"$base/.tools"
+	fi
+	# The machine's kernel headers may be newer than the release.
 	printf 'deb %s %s main\n' "$mirror" $suite "$mirror" $suite-updates \
 		http://deb.debian.org/debian-security $suite-security >"$base/etc/apt/sources.list"
 	cp /etc/resolv.conf "$base/etc/resolv.conf"
