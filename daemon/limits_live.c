@@ -16,16 +16,29 @@
 
 /* How long a name service may take at start, and when a session begins. */
 #define WAIT_START_NS	3000000000ull
-#define WAIT_SESSION_NS 50000000ull
+#define WAIT_SESSION_NS 100000000ull
 
 /* ---- what was written ----------------------------------------------------------------- */
+
+static struct list_node *bucket_of(struct limits_live *l, uint32_t kind, uint64_t id,
+				   const char *path)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ kind;
+
+	if (!path)
+		h = (h ^ id) * 0x9e3779b97f4a7c15u;
+	for (; path && *path; path++)
+		h = (h ^ (unsigned char)*path) * 0x100000001b3u;
+	return &l->bucket[(h ^ h >> 32) & (LIVE_BUCKETS - 1)];
+}
 
 static struct written *written_find(struct limits_live *l, uint32_t kind, uint64_t id,
 				    const char *path)
 {
+	struct list_node *bucket = bucket_of(l, kind, id, path);
 	struct written *w;
 
-	list_for_each(w, &l->written, node)
+	list_for_each(w, bucket, in_bucket)
 		if (w->kind == kind && (path ? w->path && !strcmp(w->path, path) : w->id == id))
 			return w;
 	return NULL;
@@ -51,12 +64,14 @@ static struct written *written_get(struct limits_live *l, uint32_t kind, uint64_
 		}
 	}
 	list_add_tail(&w->node, &l->written);
+	list_add_tail(&w->in_bucket, bucket_of(l, kind, id, path));
 	return w;
 }
 
 static void written_free(struct written *w)
 {
 	list_del(&w->node);
+	list_del(&w->in_bucket);
 	free(w->path);
 	free(w);
 }
@@ -433,6 +448,7 @@ int limits_live_new(struct limits_live **out, const struct limits_live_params *p
 		    char reason[LIMITS_REASON_MAX])
 {
 	struct limits_live *l = calloc(1, sizeof(*l));
+	size_t i;
 	int r;
 
 	snprintf(reason, LIMITS_REASON_MAX, "out of memory");
@@ -441,6 +457,8 @@ int limits_live_new(struct limits_live **out, const struct limits_live_params *p
 	l->p = *params;
 	list_init(&l->users);
 	list_init(&l->written);
+	for (i = 0; i < LIVE_BUCKETS; i++)
+		list_init(&l->bucket[i]);
 	r = limits_store_read(l->p.dir, l->p.must_exist, &l->files, reason);
 	if (r == 0) {
 		limits_live_resolve(l, &l->files, WAIT_START_NS);

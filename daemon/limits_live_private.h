@@ -8,6 +8,8 @@
 
 /* How long a name service may take when an administrator asks. */
 #define LIVE_WAIT_ASK_NS 200000000ull
+/* Of what was written; a power of two. There is one for each user, cgroup and program that has rules or sessions. */
+#define LIVE_BUCKETS 1024u
 
 /* A user who has sessions. */
 struct live_user {
@@ -22,6 +24,7 @@ struct live_user {
 /* What the ledger has been told about a subject. */
 struct written {
 	struct list_node node;
+	struct list_node in_bucket;
 	uint32_t kind;
 	uint64_t id;
 	char *path; /* or NULL */
@@ -34,7 +37,8 @@ struct limits_live {
 	struct limits_live_params p;
 	struct limits_rules files, run_time;
 	struct list_node users;
-	struct list_node written;
+	struct list_node written; /* all of them, in the order in which they came */
+	struct list_node bucket[LIVE_BUCKETS];
 	uint64_t capacity[ARBITER_N_TIERS];
 	bool has_groups;  /* a rule is about a group */
 	bool has_unknown; /* a rule has a name without a number */

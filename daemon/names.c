@@ -190,26 +190,25 @@ static bool read_answers(struct names *n)
 			helper_gone(n);
 		if (size <= 0 || !answer_is_whole(a, size))
 			return changed;
-		n->late = false;
-		if (a->question.what == NAMES_ASK_EXE)
+		if (a->question.what == NAMES_ASK_EXE) {
 			take_exe(n, a);
-		else
-			changed |= take(n, a);
+			continue;
+		}
+		n->late = false;
+		changed |= take(n, a);
 	}
 }
 
-/* Waits a while for something to read. Return: whether there is time left. */
+/* Waits a while for something to read. Return: whether there may be something. */
 static bool wait_readable(struct names *n, uint64_t until_ns)
 {
 	struct pollfd pfd = { .fd = n->fd, .events = POLLIN };
 	uint64_t now = loop_now();
 	int r;
 
-	if (n->gone || n->late || now >= until_ns)
+	if (n->gone || now >= until_ns)
 		return false;
 	r = poll(&pfd, 1, (int)((until_ns - now + 999999) / 1000000));
-	if (r == 0)
-		n->late = true;
 	return r > 0 || (r < 0 && errno == EINTR);
 }
 
@@ -253,8 +252,14 @@ static struct entry *look_up(struct names *n, const struct names_question *q, ui
 	if ((!e->known || e->stale) && (!e->asked_ns || now - e->asked_ns > patience) && ask(n, q))
 		e->asked_ns = now;
 	/* Reading drops no entries; only getting new ones does. */
-	while (!e->known && e->asked_ns && wait_readable(n, until))
+	if (!e->known && e->asked_ns)
 		read_now(n);
+	while (!e->known && e->asked_ns && !n->late && wait_ns) {
+		if (wait_readable(n, until))
+			read_now(n);
+		else
+			n->late = true;
+	}
 	return e->known ? e : NULL;
 }
 

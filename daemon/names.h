@@ -66,7 +66,7 @@ int names_groups(struct names *n, uid_t uid, uint64_t wait_ns, const uint32_t **
 /* Return: 0; -ENOENT: there is no such name; -EAGAIN: not known yet. */
 int names_id(struct names *n, enum names_kind kind, const char *name, uint64_t wait_ns,
 	     uint64_t *out_id);
-/* /proc/PID/exe. Return: 0; -EAGAIN: not in time; -errno of the helper. */
+/* /proc/PID/exe. No name service is in the way of that. Return: 0; -EAGAIN: not in time; -errno of the helper. */
 int names_exe(struct names *n, pid_t pid, uint64_t wait_ns, char *buf, size_t size);
 
 #endif

@@ -149,6 +149,8 @@ int privileges_drop_helper(void)
 {
 	bool have, bounds;
 
+	/* The daemon waits for it. */
+	privileges_raise_priority();
 	if (capng_get_caps_process() < 0)
 		return err_origin(-EPERM);
 	have = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_PTRACE);

@@ -13,8 +13,8 @@
 #include "daemon/names.h"
 #include "daemon/scheduler_private.h"
 
-/* How long a session's begin may wait for the name of its program. */
-#define EXE_WAIT_NS 50000000ull
+/* How long a session's begin may wait for the name of its program: only a machine that is very busy needs that. */
+#define EXE_WAIT_NS 500000000ull
 
 void scheduler_set_limits(struct scheduler *s, struct limits_live *limits)
 {

@@ -18,6 +18,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.environ["VRAM_SRC"], "tests", "support"))
 import gen_gguf  # noqa: E402
 import vram_daemon  # noqa: E402
+import vram_wire  # noqa: E402
 
 M = 1 << 20
 BUDGET = 24 * M
@@ -101,21 +102,33 @@ class World(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.02)
 
-    def loaded(self, daemon):
-        return json.loads(self.ok(daemon, "-j", "status"))["paged_in_bytes"]
+    def status(self, daemon):
+        """Over one connection: a program for each look would see less."""
+        if getattr(self, "asked", None) is not daemon:
+            self.asked, self.wire = daemon, vram_wire.Client(daemon.socket)
+            self.addCleanup(self.wire.sock.close)
+            self.assertEqual(self.wire.hello(flags=vram_wire.HELLO_ADMIN)[2], 0)
+        return self.wire.admin({"command": "status"})
 
     def resident(self, daemon):
-        return json.loads(self.ok(daemon, "-j", "status"))["devices"][0]["memory_bytes"]
+        return self.status(daemon)["devices"][0]["memory_bytes"]
+
+    def know_groups(self, daemon, uid):
+        """On a machine that is busy the answer may come after the session has begun."""
+        self.until(lambda: self.row(daemon, f"user:{uid}")["rules"]["max"].startswith("group:"))
 
     def measure(self, daemon):
         """The most that is resident while twice the model is loaded, or while all of it stays."""
-        most, begin, steady = 0, self.loaded(daemon), 0
+        most, steady, looks = 0, 0, 0
+        begin = loaded = self.status(daemon)["paged_in_bytes"]
         deadline = time.monotonic() + 60
-        while self.loaded(daemon) - begin < 2 * self.size and steady < 20:
-            now = self.resident(daemon)
+        while (loaded - begin < 2 * self.size or looks < 20) and steady < 20:
+            looks += 1
+            status = self.status(daemon)
+            now, loaded = status["devices"][0]["memory_bytes"], status["paged_in_bytes"]
             steady = steady + 1 if now == most and now >= self.size * 0.95 else 0
             most = max(most, now)
-            self.assertLess(time.monotonic(), deadline, (most, self.loaded(daemon) - begin))
+            self.assertLess(time.monotonic(), deadline, (most, loaded - begin))
             time.sleep(0.02)
         return most
 
@@ -147,6 +160,7 @@ class Subjects(World):
         group = my_group()
         self.rules("50.conf", f"[default]\nvram.max = 1M\n[group:{group.gr_name}]\nvram.max = 6M\n")
         daemon = self.daemon()
+        self.know_groups(daemon, UID)
         self.walk(daemon)
         self.check(daemon, 6 * M)
         why = self.row(daemon, f"user:{UID}")["rules"]["max"]
@@ -222,11 +236,13 @@ class Changing(World):
         done = self.vramctl(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=6M")
         answer = json.loads(done.stdout)
         self.assertEqual(answer["settings"], 1)
-        self.assertEqual(len(answer["over"]), 1)
-        over = answer["over"][0]
-        self.assertEqual((over["subject"], over["tier"], over["key"], over["limit_bytes"]),
-                         (f"user:{UID}", "vram", "max", 6 * M))
-        self.assertEqual(over["over_bytes"], over["usage_bytes"] - 6 * M)
+        # What could go at once has gone; of the rest it says how much that is.
+        for over in answer["over"]:
+            self.assertEqual((over["subject"], over["tier"], over["key"], over["limit_bytes"]),
+                             (f"user:{UID}", "vram", "max", 6 * M))
+            self.assertEqual(over["over_bytes"], over["usage_bytes"] - 6 * M)
+        if not answer["over"]:
+            self.assertLessEqual(self.row(daemon, f"user:{UID}")["usage_bytes"], 6 * M)
         # It is taken without anybody asking again; --wait ends when it is.
         answer = json.loads(self.ok(daemon, "-j", "limit", "set", f"user:{UID}", "vram.max=6M", "--wait"))
         self.assertEqual(answer["over"], [])

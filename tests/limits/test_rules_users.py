@@ -82,6 +82,7 @@ class Users(test_rules.World):
     def test_group_of_another_user(self):
         self.rules("50.conf", f"[group:{NOBODY}]\nvram.max = 6M\n[user:0]\nvram.max = 1M\n")
         daemon = self.daemon()
+        self.know_groups(daemon, NOBODY)
         self.walk(daemon, preexec_fn=become_nobody)
         self.assertLessEqual(self.measure(daemon), 6 * M)
         row = self.row(daemon, f"user:{NOBODY}")

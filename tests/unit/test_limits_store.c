@@ -221,6 +221,7 @@ START_TEST(test_save)
 	ck_assert(rules.rules[1].set.percent);
 	/* What an attempt left that was cut short is in nobody's way. */
 	put(".90-vramctl.conf.new", "half");
+	limits_rules_deinit(&rules);
 	ck_assert_int_eq(limits_store_read_saved(dir, &rules, reason), 0);
 	add("user:ann", "vram.low=1G");
 	ck_assert_int_eq(limits_store_save(dir, &rules, reason), 0);
