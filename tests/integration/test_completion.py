@@ -136,6 +136,8 @@ class Completion(unittest.TestCase):
         self.check("vramctl --json limit sh", "vramctl --json limit show ")
         self.check("vramctl --socket /x limit sh", "vramctl --socket /x limit show ")
         self.check("vramctl evict --al", "vramctl evict --all ")
+        self.check("vramctl metrics --format=prom", "vramctl metrics --format=prometheus ")
+        self.check("vramctl kill --signal KI", "vramctl kill --signal KILL ")
         self.check("vramtop --vie", "vramtop --view ")
         self.check("vramtop --view que", "vramtop --view queue ")
         self.check("vramtop --view=que", "vramtop --view=queue ")

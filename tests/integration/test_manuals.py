@@ -72,8 +72,6 @@ PROGRAMS = [
     ("vramd", "vramd.8", {"Options": "OPTIONS"}),
     ("vramtrace", "vramtrace.8", {"Options": "OPTIONS", "Views": "VIEWS"}),
 ]
-# A program without its page has none to be compared with.
-PROGRAMS = [at for at in PROGRAMS if os.path.exists(os.path.join(SRC, "docs", "man", at[1]))]
 # In the page several columns may share a paragraph: "in, out, written".
 SEVERAL = {"COLUMNS"}
 

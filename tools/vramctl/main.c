@@ -53,7 +53,25 @@ static const struct cli_option option_table[] = {
 	{ .id = 0 },
 };
 
-const struct cli vramctl_cli = { .program = "vramctl", .options = option_table };
+/* What the argument's name does not say. */
+static bool complete_value(const struct cli_option *option)
+{
+	switch (option->id) {
+	case OPT_FORMAT:
+		puts("openmetrics\nprometheus");
+		return true;
+	case OPT_SIGNAL:
+		puts("TERM\nINT\nHUP\nQUIT\nKILL\nSTOP\nCONT\nUSR1\nUSR2");
+		return true;
+	}
+	return false;
+}
+
+const struct cli vramctl_cli = {
+	.program = "vramctl",
+	.options = option_table,
+	.values = complete_value,
+};
 
 /* ---- help ---- */
 
