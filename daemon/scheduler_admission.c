@@ -364,9 +364,13 @@ static void look_at(struct scheduler_session *ss, uint64_t now_ns, uint64_t pass
 
 void admission_tick(struct scheduler *s, uint64_t now_ns)
 {
+	uint64_t every = s->config->limits.admit_idle / 4 < LOOK_NS ?
+				 s->config->limits.admit_idle / 4 :
+				 LOOK_NS;
 	struct admission_entry *e;
 
-	if (now_ns - s->admission_look_ns >= LOOK_NS) {
+	/* So often that who works never looks idle in between. */
+	if (now_ns - s->admission_look_ns >= every) {
 		list_for_each(e, &s->admission.admitted, node)
 			look_at(session_of(e), now_ns, now_ns - s->admission_look_ns);
 		s->admission_look_ns = now_ns;

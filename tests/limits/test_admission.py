@@ -150,7 +150,7 @@ class Admission(unittest.TestCase):
         # When the idle one works again it takes its place before those who wait, as soon as there is one.
         pending = more.begin("admit", 8 * M, 0, 60, 0)
         self.wait_queued(d, 1)
-        burning = [t.begin("burn", 2) for t in (idle, busy)]
+        burning = [t.begin("burn", 4) for t in (idle, busy)]
         time.sleep(1.2)
         late.end()
         time.sleep(0.2)
