@@ -434,6 +434,20 @@ uint64_t tenant_ask(struct tenant *t, const char *format, ...)
 static char set[MAX_SET][256];
 static unsigned int n_set;
 
+/* Each subject and key once. Sessions' go with them. */
+static void note(const char *args)
+{
+	size_t n = strcspn(args, "=");
+
+	if (strncmp(args, "session:", 8) == 0)
+		return;
+	for (unsigned int i = 0; i < n_set; i++)
+		if (strncmp(set[i], args, n + 1) == 0)
+			return;
+	if (n_set < MAX_SET)
+		snprintf(set[n_set++], sizeof(set[0]), "%s", args);
+}
+
 void limit_set(const struct vramd *d, const char *format, ...)
 {
 	char args[256], command[300];
@@ -444,8 +458,7 @@ void limit_set(const struct vramd *d, const char *format, ...)
 	va_end(list);
 	snprintf(command, sizeof(command), "limit set %s", args);
 	json_decref(vramd_ask(d, command));
-	if (vramd_wants_module() && strncmp(args, "session:", 8) && n_set < MAX_SET)
-		snprintf(set[n_set++], sizeof(set[0]), "%s", args);
+	note(args);
 }
 
 void limits_end(const struct vramd *d)
