@@ -131,7 +131,7 @@ class Admission(unittest.TestCase):
         self.assertEqual(again.admit(M), [0, M])
 
     def test_idle_ones_make_way(self):
-        d = self.daemon(admit_idle="1s")
+        d = self.daemon(admit_idle="1500ms")
         idle, busy, late = self.tenant(d, name="idle"), self.tenant(d, name="busy"), self.tenant(d, name="late")
         model = d.model("m", 4 * M)
         busy.open(model, 4)
@@ -144,19 +144,20 @@ class Admission(unittest.TestCase):
             self.assertEqual([busy.use(i) for i in range(4)], [0] * 4)
             time.sleep(0.02)
         self.assertEqual(pending.result(), [0, 8 * M])
-        # The one that worked still counts: there is no room for another one beside it and the new one.
+        # Who works counts: there is no room for another one beside the two.
+        for t in (busy, late):
+            t.begin("burn", 20)
         more = self.tenant(d)
         self.assertEqual(more.admit(8 * M, timeout=0)[0], -errno.EAGAIN)
         # When the idle one works again it takes its place before those who wait, as soon as there is one.
         pending = more.begin("admit", 8 * M, 0, 60, 0)
         self.wait_queued(d, 1)
-        burning = [t.begin("burn", 4) for t in (idle, busy)]
-        time.sleep(1.2)
+        idle.begin("burn", 20)
+        time.sleep(1)
         late.end()
-        time.sleep(0.2)
+        time.sleep(0.3)
         self.assertFalse(pending.done())
-        for b in burning:
-            b.result()
+        busy.end()
         self.assertEqual(pending.result(), [0, 8 * M])
 
     def test_library_asks_again(self):
