@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -23,6 +24,9 @@
 /* The daemon answers at once; when it does not, something is wrong with it. */
 #define ASK_TIMEOUT_S  20
 #define ASK_ANSWER_MAX (256u << 20)
+/* It does not wait for name services, and says so: then we do, for five seconds. */
+#define TRIES  25u
+#define TRY_NS 200000000l
 
 union packet {
 	struct vram_msg_hdr hdr;
@@ -216,9 +220,12 @@ int ask_why(const char *path, const json_t *request, char why[ASK_WHY_MAX], json
 	}
 	text = json_string_value(json_object_get(answer, "error"));
 	if (text) {
+		const char *error = json_string_value(json_object_get(answer, "errno"));
+
 		complain(why, "%s", text);
+		r = error && !strcmp(error, "EAGAIN") ? -EINPROGRESS : -EPERM;
 		json_decref(answer);
-		return err_origin(-EPERM);
+		return err_origin(r);
 	}
 	*out_answer = answer;
 	return 0;
@@ -227,10 +234,17 @@ int ask_why(const char *path, const json_t *request, char why[ASK_WHY_MAX], json
 int ask(const char *path, const json_t *request, bool quiet, json_t **out_answer)
 {
 	char why[ASK_WHY_MAX];
-	int r = ask_why(path, request, why, out_answer);
+	unsigned int tries;
+	bool nobody;
+	int r;
 
-	bool nobody = r == -ENOENT && !strncmp(why, "no vramd", 8);
-
+	for (tries = 0;; tries++) {
+		r = ask_why(path, request, why, out_answer);
+		if (r != -EINPROGRESS || tries == TRIES)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = TRY_NS }, NULL);
+	}
+	nobody = r == -ENOENT && !strncmp(why, "no vramd", 8);
 	if (r == 0 || (nobody && quiet))
 		return r;
 	fprintf(stderr, "%s: %s\n", program_invocation_short_name, why);

@@ -16,7 +16,10 @@
  */
 int ask(const char *path, const json_t *request, bool quiet, json_t **out_answer);
 
-/* The same, and nothing is printed: what is wrong is in `why`. For any thread. */
+/*
+ * The same, and nothing is printed: what is wrong is in `why`. For any thread. -EINPROGRESS: the daemon is still asking a
+ * name service, which ask() waits for.
+ */
 int ask_why(const char *path, const json_t *request, char why[ASK_WHY_MAX], json_t **out_answer);
 
 #endif
