@@ -182,6 +182,8 @@ void refuse_layer(struct scheduler *s, struct layer *layer, int error);
 uint64_t layer_bytes(const struct layer *layer);
 /* scheduler_refusal.c: tells the log which limit it was, if it was one. */
 void say_load_refused(struct scheduler *s, const struct layer *layer, int error);
+/* Likewise, for a chunk that threads stand at: they wait until the limit is another one. */
+void say_fault_waits(struct scheduler *s, const struct object *object, uint32_t chunk);
 /* Likewise, for what could not be read. */
 void say_load_failed(const struct object *object, uint64_t offset, uint32_t len, int error);
 /* A wait of a layer ends without an answer: the client gave up or is gone. */

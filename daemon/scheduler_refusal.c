@@ -81,6 +81,26 @@ void say_load_refused(struct scheduler *s, const struct layer *layer, int error)
 	ss->ops->load_refused(ss, error, reason, &bound);
 }
 
+void say_fault_waits(struct scheduler *s, const struct object *object, uint32_t chunk)
+{
+	uint64_t bytes = gpu_chunk_len(object->mem, chunk);
+	struct use *use;
+
+	list_for_each(use, &object->uses, in_object) {
+		struct log_bound bound = { .unit = LOG_UNIT_BYTES };
+		const char *whose = limiting_group(s, use->session, bytes, &bound);
+		char reason[256];
+
+		if (!use_is_waiting(use, chunk))
+			continue;
+		snprintf(reason, sizeof(reason),
+			 "a page of %.128s: vram.max of %s has no room for it: the program waits",
+			 object->name, whose ? whose : "a group that it is charged to");
+		use->session->ops->load_refused(use->session, -EDQUOT, reason,
+						whose ? &bound : NULL);
+	}
+}
+
 void say_load_failed(const struct object *object, uint64_t offset, uint32_t len, int error)
 {
 	const struct log_field fields[] = {

@@ -97,6 +97,30 @@ static void take_first(struct scheduler *s, struct lane *lane, struct chunk *c, 
 	lane_pop(s, lane);
 }
 
+/*
+ * A thread stands at a chunk that cannot be had now. It cannot be told, only killed: the load is tried again in a moment,
+ * and layers, which are told at once, may ask again. Return: false if no thread waits for it.
+ */
+static bool try_again(struct scheduler *s, struct chunk_ref ref, int error)
+{
+	bool fault = false;
+	struct use *use;
+
+	list_for_each(use, &ref.object->uses, in_object)
+		fault |= use_is_waiting(use, ref.chunk);
+	if (!fault)
+		return false;
+	ref.tries++;
+	ref.since_ns = loop_now() + FAULT_RETRY_NS;
+	use = wanting_use(ref.object, ref.chunk, NULL);
+	if (lane_push(s, &use->session->lane, &ref) < 0)
+		return false;
+	ref.object->chunks[ref.chunk].flags |= CHUNK_QUEUED;
+	arm_retry(s, FAULT_RETRY_NS);
+	refuse_chunk_layers(s, ref.object, ref.chunk, error);
+	return true;
+}
+
 /* What pump_one() says of a lane. */
 enum pumped {
 	PUMPED,	     /* its first is off: on the way, refused, or at the end of the lane */
@@ -150,6 +174,10 @@ static enum pumped pump_one(struct scheduler *s, struct lane *lane)
 	if (r < 0 && park_youngest(s)) {
 		demand_for(s, lane->session, ref.object, ref.chunk, ref.since_ns);
 		lane->left++;
+	} else if (r == -EDQUOT && try_again(s, ref, r)) {
+		/* A limit below one chunk: an administrator's word, which may be taken back. */
+		if (!ref.tries)
+			say_fault_waits(s, ref.object, ref.chunk);
 	} else if (r < 0) {
 		refuse_chunk(s, ref.object, ref.chunk, r);
 	}
@@ -252,8 +280,6 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 	uint32_t len = gpu_chunk_len(object->mem, chunk);
 	struct chunk_ref ref = { .object = object, .chunk = chunk };
 	struct chunk *c = &object->chunks[chunk];
-	bool fault = false;
-	struct use *use;
 
 	policy_resident(object->policy, chunk, false);
 	arbiter_share_uncharge(s->arbiter, object->share, ARBITER_VRAM, len);
@@ -261,20 +287,11 @@ static void load_failed(struct scheduler *s, struct object *object, uint32_t chu
 	s->resident_bytes -= len;
 	c->flags |= CHUNK_BAD;
 	say_load_failed(object, gpu_chunk_offset(object->mem, chunk), len, res);
-	list_for_each(use, &object->uses, in_object)
-		fault |= use_is_waiting(use, chunk);
-	/* Layers are told at once and may ask again. A thread cannot be told, only killed: try again first,
-	 * unless the file is another one now. */
-	if (fault && res != -ESTALE && c->tries < FAULT_TRIES) {
+	/* Again and again only what may be a passing fault of the disk; a file that is another one now stays that. */
+	ref.tries = c->tries;
+	if (res != -ESTALE && c->tries < FAULT_TRIES && try_again(s, ref, res)) {
 		c->tries++;
-		ref.tries = c->tries;
-		ref.since_ns = loop_now() + FAULT_RETRY_NS;
-		use = wanting_use(object, chunk, NULL);
-		if (lane_push(s, &use->session->lane, &ref) == 0) {
-			c->flags |= CHUNK_QUEUED;
-			refuse_chunk_layers(s, object, chunk, res);
-			return;
-		}
+		return;
 	}
 	c->tries = 0;
 	refuse_chunk(s, object, chunk, res);
