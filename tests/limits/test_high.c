@@ -52,7 +52,7 @@ static void run_below(const char *subject, uint64_t high)
 
 	tenant_ask(&a, "run");
 	tenant_ask(&b, "run");
-	for (int i = 0; i < LOOKS || tenant_ask(&a, "layers") < begin_a + 2 * LAYERS ||
+	for (int i = 0; i < looks(LOOKS) || tenant_ask(&a, "layers") < begin_a + 2 * LAYERS ||
 			tenant_ask(&b, "layers") < begin_b + 2 * LAYERS;
 	     i++) {
 		uint64_t is = vramd_usage(&d, subject, "vram");
@@ -152,7 +152,7 @@ START_TEST(nothing_ahead)
 	tenant_ask(&a, "hold 9");
 	tenant_ask(&b, "hold 9");
 	await_at_least(&b, 11 * MIB);
-	for (int i = 0; i < LOOKS; i++)
+	for (int i = 0; i < looks(LOOKS); i++)
 		ck_assert_uint_eq(tenant_resident(&a), 9 * MIB);
 	tenant_ask(&a, "let");
 	await_at_most(&a, 8 * MIB);

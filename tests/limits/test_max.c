@@ -53,7 +53,7 @@ static void run_within(uint64_t max, const char *subject)
 
 	tenant_ask(&a, "run");
 	tenant_ask(&b, "run");
-	for (int i = 0; i < LOOKS; i++) {
+	for (int i = 0; i < looks(LOOKS); i++) {
 		uint64_t is = vramd_usage(&d, subject, "vram");
 
 		ck_assert_uint_le(is, max);

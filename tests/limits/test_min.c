@@ -58,7 +58,7 @@ static void keeps(uint64_t bytes)
 	int left = 3000;
 
 	tenant_ask(&b, "run");
-	for (int i = 0; i < LOOKS || tenant_ask(&b, "layers") < begin + 3 * LAYERS ||
+	for (int i = 0; i < looks(LOOKS) || tenant_ask(&b, "layers") < begin + 3 * LAYERS ||
 			most < BUDGET * MIB - tenant_resident(&a) - MIB;
 	     i++) {
 		uint64_t is = tenant_resident(&b);
@@ -101,7 +101,7 @@ START_TEST(grows_under_pressure)
 	await_at_least(&b, 20 * MIB);
 	tenant_ask(&a, "use 16");
 	ck_assert_uint_ge(tenant_resident(&a), 16 * MIB);
-	for (int i = 0; i < LOOKS; i++)
+	for (int i = 0; i < looks(LOOKS); i++)
 		ck_assert_uint_ge(tenant_resident(&a), 16 * MIB);
 	tenant_ask(&b, "stop");
 	ck_assert_uint_eq(tenant_ask(&b, "failures"), 0);
@@ -154,7 +154,7 @@ START_TEST(shared_by_two)
 	tenant_ask(&b, "run");
 	tenant_ask(&c, "run");
 	await_at_least(&b, 6 * MIB);
-	for (int i = 0; i < LOOKS; i++)
+	for (int i = 0; i < looks(LOOKS); i++)
 		ck_assert_uint_ge(vramd_usage(&d, "user:2001", "vram"), 15 * MIB);
 	ck_assert_uint_ge(tenant_resident(&a), 5 * MIB);
 	tenant_ask(&a, "stop");
@@ -176,7 +176,7 @@ START_TEST(nothing_left)
 	tenant_ask(&a, "use %u", LAYERS);
 	tenant_ask(&b, "use 4");
 	tenant_ask(&b, "run");
-	for (int i = 0; i < LOOKS; i++) {
+	for (int i = 0; i < looks(LOOKS); i++) {
 		ck_assert_uint_ge(tenant_resident(&a), LAYERS * MIB);
 		ck_assert_uint_le(tenant_resident(&b), 4 * MIB);
 	}

@@ -115,7 +115,7 @@ START_TEST(host_max)
 {
 	limit_set(&d, "user:2001 host.max=6M");
 	run_both(2);
-	for (int i = 0; i < LOOKS; i++)
+	for (int i = 0; i < looks(LOOKS); i++)
 		ck_assert_uint_le(host("user:2001"), 6 * MIB);
 	stop_both();
 	ck_assert_uint_ge(host("user:2002"), 12 * MIB);
@@ -136,7 +136,7 @@ START_TEST(host_min)
 	ck_assert_uint_ge(host("user:2001"), 10 * MIB);
 	tenant_ask(&b, "run");
 	EVENTUALLY(tenant_ask(&b, "layers") >= 3 * LAYERS);
-	for (int i = 0; i < LOOKS; i++)
+	for (int i = 0; i < looks(LOOKS); i++)
 		ck_assert_uint_ge(host("user:2001"), 10 * MIB);
 	tenant_ask(&b, "stop");
 	ck_assert_uint_eq(tenant_ask(&b, "failures"), 0);
@@ -154,9 +154,9 @@ START_TEST(host_weight)
 
 	limit_set(&d, "user:2001 host.weight=300");
 	run_both(4);
-	for (int i = 0; i < LOOKS; i++) {
-		sum_a += (double)host("user:2001") / MIB / LOOKS;
-		sum_b += (double)host("user:2002") / MIB / LOOKS;
+	for (int i = 0; i < looks(LOOKS); i++) {
+		sum_a += (double)host("user:2001") / MIB / looks(LOOKS);
+		sum_b += (double)host("user:2002") / MIB / looks(LOOKS);
 	}
 	stop_both();
 	printf("host tier: %.1f and %.1f MiB\n", sum_a, sum_b);

@@ -73,18 +73,18 @@ static uint64_t walked(void)
 /* All of them go round. What each has in MiB, when it has come to rest, on average. */
 static void measure(double *mib)
 {
-	const unsigned int looks = 40;
+	const unsigned int n_looks = (unsigned int)looks(40);
 	uint64_t begin = walked();
 
 	for (unsigned int i = 0; i < n_tenants; i++)
 		tenant_ask(&t[i], "run");
 	EVENTUALLY(walked() >= begin + 4 * LAYERS);
 	memset(mib, 0, MAX_N * sizeof(*mib));
-	for (unsigned int k = 0; k < looks; k++) {
+	for (unsigned int k = 0; k < n_looks; k++) {
 		uint64_t until = walked() + 3;
 
 		for (unsigned int i = 0; i < n_tenants; i++)
-			mib[i] += (double)tenant_resident(&t[i]) / MIB / looks;
+			mib[i] += (double)tenant_resident(&t[i]) / MIB / n_looks;
 		EVENTUALLY(walked() >= until);
 	}
 	for (unsigned int i = 0; i < n_tenants; i++) {

@@ -70,6 +70,11 @@ void limit_set(const struct vramd *d, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Takes back what was set so: to be called before the daemon ends. */
 void limits_end(const struct vramd *d);
+/* How often to look: in a machine that is emulated starting vramctl takes a second. */
+static inline int looks(int n)
+{
+	return vramd_wants_module() ? n / 10 + 1 : n;
+}
 /* Bytes of its model, of its buffer, that are resident. */
 uint64_t tenant_resident(struct tenant *t);
 uint64_t tenant_buffered(struct tenant *t);
