@@ -126,8 +126,8 @@ bool loads_have_room(struct scheduler *s, const struct object *object);
 void lanes_forget(struct scheduler *s, const struct object *object);
 /* A turn: every demand that there is now, once. */
 void lanes_begin(struct scheduler *s);
-/* The lane that is next in this turn; NULL: it is over. */
-struct lane *lanes_next(struct scheduler *s);
+/* The lane that is next in this turn, also of those alone whom a min or low protects; NULL: it is over. */
+struct lane *lanes_next(struct scheduler *s, bool protected);
 /* What would be loaded next, or NULL. */
 const struct chunk_ref *lanes_first(struct scheduler *s);
 /* Since when somebody waits; now_ns if nobody does. */
@@ -194,8 +194,8 @@ bool serve_chunk(struct scheduler *s, struct object *object, uint32_t chunk);
 void refuse_chunk(struct scheduler *s, struct object *object, uint32_t chunk, int error);
 /* The layers alone; threads go on waiting. */
 void refuse_chunk_layers(struct scheduler *s, struct object *object, uint32_t chunk, int error);
-/* Return: false if there are not two layers that wait. */
-bool park_youngest(struct scheduler *s);
+/* Return: false if no layer but the first that waits has anything that could go for the session (NULL: for nobody). */
+bool park_youngest(struct scheduler *s, const struct scheduler_session *who);
 void time_out_waits(struct scheduler *s, uint64_t now_ns);
 
 /* ---- scheduler_tenants.c ---- */
@@ -233,6 +233,8 @@ struct lane_clock *tenant_clock(const struct tenant *tenant);
 /* Whether the i-th of a session's groups protects what is in it, and which one that is. */
 bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,
 		     struct arbiter_group *out);
+/* Whether anything protects what the session has in the device. */
+bool tenant_is_protected(const struct tenant *tenant);
 /* A high, and what there is of it. */
 struct tenant_high {
 	struct arbiter_group group;

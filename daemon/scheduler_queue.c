@@ -203,12 +203,17 @@ void lanes_forget(struct scheduler *s, const struct object *object)
 	}
 }
 
-struct lane *lanes_next(struct scheduler *s)
+struct lane *lanes_next(struct scheduler *s, bool protected)
 {
 	struct lane *lane, *best = NULL;
 
+	if (protected && !s->tenants.protects[ARBITER_VRAM])
+		return NULL;
 	list_for_each(lane, &s->lanes, node)
-		if (lane->left && (!best || is_before(s, lane, best)))
+		if (lane->left &&
+		    (!protected ||
+		     (lane->session && tenant_is_protected(&lane->session->tenant))) &&
+		    (!best || is_before(s, lane, best)))
 			best = lane;
 	return best;
 }

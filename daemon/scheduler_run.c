@@ -171,7 +171,7 @@ static enum pumped pump_one(struct scheduler *s, struct lane *lane)
 	if (r == -EAGAIN)
 		return PUMPED_FULL;
 	take_first(s, lane, c, CHUNK_QUEUED);
-	if (r < 0 && park_youngest(s)) {
+	if (r < 0 && park_youngest(s, lane->session)) {
 		demand_for(s, lane->session, ref.object, ref.chunk, ref.since_ns);
 		lane->left++;
 	} else if (r == -EDQUOT && try_again(s, ref, r)) {
@@ -184,36 +184,48 @@ static enum pumped pump_one(struct scheduler *s, struct lane *lane)
 	return PUMPED;
 }
 
-/* Return: true if one waits for room on the device, so that nothing may be loaded ahead. */
-static bool pump_demands(struct scheduler *s)
+/* One turn of all lanes. Return: true if the pager has enough to do. *out_full: the first that found no room, if one did. */
+static bool pump_lanes(struct scheduler *s, struct lane **out_full)
 {
 	struct lane *lane;
 	int n_full = 0;
 
-	s->blocked = false;
+	*out_full = NULL;
 	lanes_begin(s);
-	/* Each at most once a turn: a demand that was put off goes to the end of its lane. */
-	while (n_full < FULL_MAX && (lane = lanes_next(s))) {
+	/* Each at most once a turn: a demand that was put off goes to the end of its lane. Who is protected always
+	 * has its turn: it may have something of its own to give, however many others have nothing. */
+	while ((lane = lanes_next(s, n_full >= FULL_MAX))) {
 		lane->left--;
 		switch (pump_one(s, lane)) {
 		case PUMPED:
 			break;
 		case PUMPED_BUSY:
-			return n_full > 0;
+			return true;
 		case PUMPED_FULL:
 			s->blocked = true;
-			if (pager_is_idle(s->pager) && park_youngest(s)) {
-				lane->left++;
-				break;
-			}
 			/* Others may have something of their own to give. */
 			arm_retry(s, RETRY_NS);
 			lane->left = 0;
 			n_full++;
+			if (!*out_full)
+				*out_full = lane;
 			break;
 		}
 	}
-	return n_full > 0;
+	return false;
+}
+
+/* Return: true if one waits for room on the device, so that nothing may be loaded ahead. */
+static bool pump_demands(struct scheduler *s)
+{
+	struct lane *full;
+
+	s->blocked = false;
+	/* Not before everybody had a turn: others may go on though the one who is next cannot. */
+	while (!pump_lanes(s, &full) && full && pager_is_idle(s->pager) &&
+	       park_youngest(s, full->session))
+		;
+	return full;
 }
 
 static void pump_prefetch(struct scheduler *s)

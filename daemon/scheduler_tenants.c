@@ -411,6 +411,17 @@ bool tenant_protects(const struct tenant *tenant, uint32_t i, uint32_t tier,
 	return g->limits[tier].value[ARBITER_MIN] || g->limits[tier].value[ARBITER_LOW];
 }
 
+bool tenant_is_protected(const struct tenant *tenant)
+{
+	const uint64_t *own = tenant->own[ARBITER_VRAM].value;
+	struct arbiter_group group;
+
+	for (uint32_t i = 0; i < tenant->n_groups; i++)
+		if (tenant_protects(tenant, i, ARBITER_VRAM, &group))
+			return true;
+	return own[ARBITER_MIN] || own[ARBITER_LOW];
+}
+
 bool tenant_high(struct scheduler *s, struct scheduler_session *ss, uint32_t i, uint32_t tier,
 		 struct tenant_high *out)
 {

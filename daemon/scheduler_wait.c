@@ -401,19 +401,45 @@ bool is_wanted(const struct object *object, uint32_t chunk)
 	return false;
 }
 
-/* Demands found no room and nothing moves: the youngest layer that waits gives up what it holds. */
-bool park_youngest(struct scheduler *s)
+/* Has this layer something in the device that could go to the session instead? */
+static bool keeps_from(struct scheduler *s, const struct layer *layer,
+		       const struct scheduler_session *who)
 {
-	struct layer *first = list_first(&s->waiting, struct layer, node);
-	struct layer *last = list_last(&s->waiting, struct layer, node);
+	struct object *object = layer->use->object;
 
-	if (!last || first == last)
+	if (object->pinned ||
+	    !tenants_allow(s, object, ARBITER_VRAM, object->mem->chunk_bytes, who, NULL, TAKE_LOW))
 		return false;
-	list_move_tail(&last->node, &s->parked);
-	last->parked = true;
-	layer_unhold(last);
-	for_each_chunk(s, last, refresh, 0);
-	return true;
+	for (uint32_t j = 0; j < layer->n_runs; j++) {
+		const struct chunk_run *run = &layer->use->runs[layer->first_run + j];
+
+		for (uint32_t c = run->first; c < run->first + run->n; c++)
+			if (object->chunks[c].state == CHUNK_RESIDENT)
+				return true;
+	}
+	return false;
+}
+
+/*
+ * Demands of the session found no room and nothing moves: the youngest layer that waits gives up what it holds. Not one
+ * that has nothing, or nothing that may go for it: it would wait for the end of somebody whom that does not help.
+ */
+bool park_youngest(struct scheduler *s, const struct scheduler_session *who)
+{
+	struct list_node *first = s->waiting.next, *at;
+
+	for (at = s->waiting.prev; at != &s->waiting && at != first; at = at->prev) {
+		struct layer *layer = list_entry(at, struct layer, node);
+
+		if (!keeps_from(s, layer, who))
+			continue;
+		list_move_tail(&layer->node, &s->parked);
+		layer->parked = true;
+		layer_unhold(layer);
+		for_each_chunk(s, layer, refresh, 0);
+		return true;
+	}
+	return false;
 }
 
 /* Above a high loads are slow, not refused: its own limit, and it goes on. */
