@@ -17,6 +17,7 @@
 #include "daemon/arbiter.h"
 #include "daemon/limits_live.h"
 #include "daemon/log.h"
+#include "daemon/log_refusal.h"
 #include "daemon/scheduler.h"
 
 /* Settings in one request. */
@@ -99,7 +100,7 @@ static int read_change(struct admin_request *req, struct change *out, bool named
 				  "exe:/PATH, session:ID or default");
 	if (save && !json_is_boolean(save))
 		return admin_fail(req, -EINVAL, "save is true or false");
-	r = limits_live_subject(scheduler_limits(req->s), out->text, &out->who, reason);
+	r = admin_limit_subject(req, out->text, &out->who, reason);
 	/* What was set for a name that is gone can still be taken back. */
 	if (r == -ENOENT && named)
 		r = 0;
@@ -159,15 +160,41 @@ static int check_room(struct admin_request *req, const struct change *change)
 	return 0;
 }
 
+/*
+ * What is lower now stays so when the device's budget changes: bytes below an administrator's bytes, a percentage below a
+ * percentage of theirs.
+ */
+static int keep_low(struct admin_request *req, const struct change *change,
+		    struct limits_setting *set, uint64_t value)
+{
+	const struct limits_rule *rule;
+	uint64_t before;
+
+	limits_live_find(scheduler_limits(req->s), &change->who.subject, set->tier, set->key,
+			 &before, &rule, NULL);
+	if (rule && rule->set.percent && (!set->percent || set->value > rule->set.value))
+		return admin_fail(req, -EPERM,
+				  "%s.%s of %.60s is set in percent: you can lower it to a smaller "
+				  "percentage",
+				  limits_tier_name(set->tier), limits_key_name(set->key),
+				  change->text);
+	if (set->percent && rule && !rule->set.percent) {
+		set->percent = false;
+		set->value = value;
+	}
+	return 0;
+}
+
 /* Every key means more for its session the larger it is. */
-static int check_tightens(struct admin_request *req, const struct change *change)
+static int check_tightens(struct admin_request *req, struct change *change)
 {
 	struct arbiter_limits now;
 	uint64_t value;
 	size_t i;
+	int r;
 
 	for (i = 0; i < change->n; i++) {
-		const struct limits_setting *set = &change->settings[i];
+		struct limits_setting *set = &change->settings[i];
 
 		if (arbiter_limit_get(scheduler_arbiter(req->s), &change->who.subject,
 				      scheduler_device(req->s), set->tier, &now) < 0)
@@ -180,11 +207,14 @@ static int check_tightens(struct admin_request *req, const struct change *change
 				"raising them and taking them back is for root",
 				limits_tier_name(set->tier), limits_key_name(set->key),
 				change->text);
+		r = keep_low(req, change, set, value);
+		if (r < 0)
+			return err_trace(r);
 	}
 	return 0;
 }
 
-static int check_may_set(struct admin_request *req, const struct change *change)
+static int check_may_set(struct admin_request *req, struct change *change)
 {
 	const struct arbiter_subject *s = &change->who.subject;
 	int r;
@@ -303,10 +333,11 @@ static void log_change(const struct admin_request *req, const struct change *cha
 		LOG_TEXT("VRAM_KEY", setting),
 		LOG_NUMBER("VRAM_UID", req->peer->uid),
 	};
+	char text[LOG_LINE_MAX];
 
-	log_event(LOG_LEVEL_INFO, fields, sizeof(fields) / sizeof(fields[0]),
-		  "limit of %.120s %s by user %u: %s%s", change->text, what, req->peer->uid,
-		  setting, change->save ? ", saved" : "");
+	snprintf(text, sizeof(text), "limit of %.120s %s by user %u: %.60s%s", change->text, what,
+		 req->peer->uid, setting, change->save ? ", saved" : "");
+	log_done(req->peer->uid, fields, sizeof(fields) / sizeof(fields[0]), text);
 }
 
 static void put_saved(struct admin_request *req, struct json_maker *m, const struct change *change)

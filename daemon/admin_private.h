@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "daemon/admin_json.h"
+#include "daemon/limits_live.h"
 
 struct scheduler;
 
@@ -26,6 +27,10 @@ struct admin_request {
 /* Notes why. Return: r. */
 __attribute__((format(printf, 3, 4))) int admin_fail(struct admin_request *req, int r,
 						     const char *format, ...);
+
+/* limits_live_subject(), of which a peer that is not privileged gets no more than the daemon can do without. */
+int admin_limit_subject(struct admin_request *req, const char *text, struct limits_subject *out,
+			char reason[LIMITS_REASON_MAX]);
 
 int admin_limit_show(struct admin_request *req, struct json_maker *m);
 int admin_limit_list(struct admin_request *req, struct json_maker *m);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "common/size.h"
@@ -14,12 +15,13 @@
 #define N_BUDGETS 32u
 
 static struct user_budget {
-	struct log_limit limits[2]; /* of warnings, and of what is less */
-	uint64_t used_ns;	    /* 0: free */
+	struct log_limit
+		limits[3]; /* of warnings, of what is less, and of what was done for the user */
+	uint64_t used_ns;  /* 0: free */
 	uid_t uid;
 } budgets[N_BUDGETS];
 
-static struct log_limit *budget_of(uid_t uid, enum log_level level)
+static struct user_budget *budget_of(uid_t uid)
 {
 	struct user_budget *budget = &budgets[0];
 	struct timespec ts;
@@ -36,7 +38,7 @@ static struct log_limit *budget_of(uid_t uid, enum log_level level)
 		*budget = (struct user_budget){ .uid = uid };
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	budget->used_ns = (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec + 1;
-	return &budget->limits[level > LOG_LEVEL_WARN];
+	return budget;
 }
 
 static const char *amount(char *text, size_t size, uint64_t n, enum log_unit unit, bool exact)
@@ -121,11 +123,20 @@ void log_refusal(enum log_level level, const char *verb, const struct log_refusa
 	if (refusal->error)
 		snprintf(error, sizeof(error), " (%s)", err_name(refusal->error));
 	n = fields_fill(fields, refusal, refusal->subject ? refusal->subject : subject);
-	log_event_limited(budget_of(refusal->uid, level), level, fields, n, "%s%s %s: %s%s%s%s%s",
-			  who, refusal->session ? ":" : ",", verb, refusal->reason,
-			  refusal->asked ? ": asked for " : "",
+	log_event_limited(&budget_of(refusal->uid)->limits[level > LOG_LEVEL_WARN], level, fields,
+			  n, "%s%s %s: %s%s%s%s%s", who, refusal->session ? ":" : ",", verb,
+			  refusal->reason, refusal->asked ? ": asked for " : "",
 			  refusal->asked ? refusal->asked : "",
 			  log_bound_text(refusal->bound, bound), error);
+}
+
+void log_done(uid_t by, const struct log_field *fields, size_t n, const char *text)
+{
+	/* All that an administrator does; who pauses and resumes without end fills no journal. */
+	if (by == 0 || by == geteuid())
+		log_event(LOG_LEVEL_INFO, fields, n, "%s", text);
+	else
+		log_event_limited(&budget_of(by)->limits[2], LOG_LEVEL_INFO, fields, n, "%s", text);
 }
 
 void log_control(const char *subject, const char *asked, uid_t by, const char *format, ...)
@@ -142,5 +153,5 @@ void log_control(const char *subject, const char *asked, uid_t by, const char *f
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	log_event(LOG_LEVEL_INFO, fields, sizeof(fields) / sizeof(fields[0]), "%s", text);
+	log_done(by, fields, sizeof(fields) / sizeof(fields[0]), text);
 }

@@ -53,4 +53,7 @@ void log_refusal(enum log_level level, const char *verb, const struct log_refusa
 __attribute__((format(printf, 4, 5))) void log_control(const char *subject, const char *asked,
 						       uid_t by, const char *format, ...);
 
+/* At level info; of what others than administrators do no more than a few lines in a while. */
+void log_done(uid_t by, const struct log_field *fields, size_t n, const char *text);
+
 #endif

@@ -80,12 +80,13 @@ static void sweep(struct scheduler *s)
 static void work_end(struct scheduler *s, struct work *w, enum job_state state)
 {
 	struct control_hold *hold = w->hold;
+	char text[LOG_LINE_MAX];
 
 	job_end(w->job, state);
+	snprintf(text, sizeof(text), "job %llu (%s %s) %s: %s", (unsigned long long)w->job->id,
+		 job_kind_name(w->job->kind), w->job->target, job_state_name(state), w->job->note);
 	if (w->job->note[0])
-		log_info("job %llu (%s %s) %s: %s", (unsigned long long)w->job->id,
-			 job_kind_name(w->job->kind), w->job->target, job_state_name(state),
-			 w->job->note);
+		log_done(w->job->uid, NULL, 0, text);
 	w->ended = true;
 	w->hold = NULL;
 	w->object = NULL;

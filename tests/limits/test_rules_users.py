@@ -5,6 +5,7 @@
 import grp
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -122,6 +123,89 @@ class Users(test_rules.World):
         self.assertEqual(os.listdir(self.dir), [])
         done = self.as_nobody(daemon, "reload")
         self.assertIn("reload is for root", done.stderr)
+
+    def test_lower_stays_lower_when_the_budget_changes(self):
+        daemon = self.daemon()
+        mine = self.session(daemon, self.walk(daemon, preexec_fn=become_nobody))
+
+        def values():
+            with vram_wire.admin_client(daemon.socket) as client:
+                rules = client.admin({"command": "limit_list"})["rules"]
+            return {r["key"]: r["value"] for r in rules if r["subject"] == f"session:{mine}"}
+
+        self.ok(daemon, "limit", "set", f"session:{mine}", "vram.max=12M", "vram.high=50%")
+        # A percentage of a device that grows would be more than the administrator's bytes.
+        self.assertEqual(self.as_nobody(daemon, "limit", "set", f"session:{mine}", "vram.max=25%").returncode, 0)
+        self.assertEqual(values(), {"max": "6M", "high": "50%"})
+        # And of one that shrinks, less than bytes of one's own.
+        for value in ("1M", "51%"):
+            done = self.as_nobody(daemon, "limit", "set", f"session:{mine}", f"vram.high={value}")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("you can lower", done.stderr)
+        self.assertEqual(self.as_nobody(daemon, "limit", "set", f"session:{mine}", "vram.high=25%").returncode, 0)
+        self.assertEqual(values(), {"max": "6M", "high": "25%"})
+
+    def test_what_users_do_does_not_fill_the_log(self):
+        daemon = self.daemon()
+        mine = self.session(daemon, self.walk(daemon, preexec_fn=become_nobody))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                become_nobody()
+                with vram_wire.admin_client(daemon.socket) as client:
+                    for _ in range(100):
+                        client.admin({"command": "pause", "session": mine})
+                        client.admin({"command": "resume", "target": f"session:{mine}"})
+                        client.admin({"command": "limit_set", "subject": f"session:{mine}",
+                                      "settings": ["vram.weight=50"]})
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        self.assertEqual(self.row(daemon, f"session:{mine}")["weight"], 50)
+        lines = [line for line in daemon.log().splitlines() if f"by user {NOBODY}" in line]
+        self.assertTrue(1 <= len(lines) < 150, len(lines))
+        # What an administrator does is there to the last of it.
+        for i in range(20):
+            self.ok(daemon, "limit", "set", f"session:{mine}", f"vram.weight={20 + i}")
+        self.assertEqual(sum("vram.weight=" in line and "by user 0" in line
+                             for line in daemon.log().splitlines()), 20)
+
+    @unittest.skipIf(os.environ.get("SAN") or not shutil.which("cc"), "puts a library before the daemon's")
+    def test_names_of_others_do_not_hold_up_the_daemon(self):
+        slow = os.path.join(self.top, "slow.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", slow, "-"], text=True, check=True, input="""
+            #include <errno.h>
+            #include <pwd.h>
+            #include <unistd.h>
+            struct passwd *getpwnam(const char *name)
+            {
+                usleep(name[0] == 'x' ? 100000 : 0);
+                errno = 0;
+                return 0;
+            }""")
+        os.environ["LD_PRELOAD"] = slow
+        try:
+            daemon = self.daemon()
+        finally:
+            del os.environ["LD_PRELOAD"]
+        asked = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                become_nobody()
+                with vram_wire.admin_client(daemon.socket) as client:
+                    got = [client.admin({"command": "limit_show", "subject": f"user:x{i}"})["errno"] for i in range(4)]
+                os.write(asked[1], " ".join(got).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        self.assertEqual(os.read(asked[0], 100).decode(), "ENOENT EAGAIN EAGAIN EAGAIN")
+        # An administrator's are waited for.
+        with vram_wire.admin_client(daemon.socket) as client:
+            got = [client.admin({"command": "limit_show", "subject": f"user:x{i}"})["errno"] for i in range(4)]
+        self.assertEqual(got, ["ENOENT"] * 4)
+        os.close(asked[0])
+        os.close(asked[1])
 
     @unittest.skipIf(vram_daemon.wants_module(), "opens sessions by hand")
     def test_one_user_cannot_fill_the_table(self):
