@@ -119,7 +119,10 @@ const char *limits_value_reason(const struct limits_setting *setting, const char
 		snprintf(buf, LIMITS_REASON_MAX, "'%.60s' is no weight: a number from %d to %d",
 			 text, ARBITER_WEIGHT_MIN, ARBITER_WEIGHT_MAX);
 	else if (r == -ERANGE)
-		snprintf(buf, LIMITS_REASON_MAX, "'%.60s' is out of range", text);
+		snprintf(buf, LIMITS_REASON_MAX,
+			 strchr(text, '%') ? "'%.60s' is out of range: at most 100%%" :
+					     "'%.60s' is out of range: less than 16777216T, or max",
+			 text);
 	else
 		snprintf(buf, LIMITS_REASON_MAX,
 			 "'%.60s' is no size like 512M or 8G, no percentage like 50%%, and not max",

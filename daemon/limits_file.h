@@ -49,8 +49,9 @@ void limits_file_print(const struct limits_rules *t, uint32_t file, FILE *f);
 bool limits_file_can_say(const struct arbiter_subject *subject, const char *name);
 
 /* The end of a refusal for a subject and for a setting: what would be right. */
-#define LIMITS_SUBJECT_HELP \
-	"is no subject: user:NAME, user:UID, group:NAME, group:GID, cgroup:/PATH, exe:/PATH or default"
+#define LIMITS_SUBJECT_HELP                                                                    \
+	"is no subject: user:NAME, user:UID, group:NAME, group:GID, cgroup:/PATH, exe:/PATH, " \
+	"session:ID or default"
 #define LIMITS_PATH_HELP                                                                    \
 	"a path is absolute, has no empty part and no slash at its end, and is not longer " \
 	"than 4095 bytes"

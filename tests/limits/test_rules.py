@@ -345,7 +345,7 @@ class Changing(World):
         self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 8 * M)
         self.ok(daemon, "limit", "reset", f"user:{UID}", "vram.max")
         self.assertEqual(self.row(daemon, f"user:{UID}")["max"], 4 * M)
-        self.assertIn("Nothing had been set", self.ok(daemon, "limit", "reset", f"user:{UID}"))
+        self.assertIn("Nothing had been set at run time", self.ok(daemon, "limit", "reset", f"user:{UID}"))
 
     def test_names_that_nobody_has(self):
         self.rules("50.conf", "[user:no-such-user]\nvram.max = 4M\n[group:no-such-group]\nvram.max = 4M\n")

@@ -51,6 +51,10 @@ static int connect_to(const char *path, char *why, int *out_fd)
 	_cleanup_close_ int fd = -1;
 	int r;
 
+	if (!*path) {
+		complain(why, "the socket's path is empty: see --socket and $VRAM_SOCKET");
+		return err_origin(-EINVAL);
+	}
 	if (strlen(path) >= sizeof(addr.sun_path)) {
 		complain(why, "%s: too long for a socket", path);
 		return err_origin(-ENAMETOOLONG);

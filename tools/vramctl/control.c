@@ -239,9 +239,18 @@ void show_queue(const json_t *answer)
 		printf("%" PRIu64 " of other users wait to be admitted\n", others);
 }
 
+/* Asked for it, so an empty one is said to be that. */
+static void show_queue_alone(const json_t *answer)
+{
+	if (!json_array_size(json_object_get(answer, "queue")) &&
+	    !number_of(answer, "queue_others"))
+		puts("nobody waits to be admitted");
+	show_queue(answer);
+}
+
 int run_queue(const struct options *options, int argc, char *const argv[])
 {
 	(void)argc;
 	(void)argv;
-	return ask_and_show(options, json_pack("{s:s}", "command", "queue"), show_queue);
+	return ask_and_show(options, json_pack("{s:s}", "command", "queue"), show_queue_alone);
 }

@@ -81,6 +81,7 @@ static void say_end(const json_t *job)
 	const char *error = json_string_value(json_object_get(job, "error"));
 	const char *note = json_string_value(json_object_get(job, "note"));
 	char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], text[512];
+	bool part = number_of(job, "done_bytes") < number_of(job, "total_bytes");
 
 	if (error) {
 		snprintf(text, sizeof(text), "%s of %s failed after %s of %s: %s",
@@ -90,9 +91,11 @@ static void say_end(const json_t *job)
 		fprintf(stderr, "vramctl: %s\n", table_clean(text));
 		return;
 	}
-	snprintf(text, sizeof(text), "%s of %s: %s%s%s%s", text_of(job, "kind"),
+	size_format(total, number_of(job, "total_bytes"));
+	snprintf(text, sizeof(text), "%s of %s: %s%s%s%s%s%s", text_of(job, "kind"),
 		 text_of(job, "target"), size_format(done, number_of(job, "done_bytes")),
-		 note ? " (" : "", note ? note : "", note ? ")" : "");
+		 part ? " of " : "", part ? total : "", note ? " (" : "", note ? note : "",
+		 note ? ")" : "");
 	printf("%s\n", table_clean(text));
 }
 

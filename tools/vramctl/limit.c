@@ -231,7 +231,8 @@ static void show_list(const json_t *answer)
 static void show_reset(const json_t *answer)
 {
 	if (!number_of(answer, "settings"))
-		puts("Nothing had been set. What files in limits.d say stays: see 'vramctl limit list'.");
+		puts("Nothing had been set at run time. What files in limits.d say stays (see 'vramctl limit "
+		     "list'); --save takes back what was saved.");
 	if (json_object_get(answer, "saved"))
 		printf("saved in %s\n", text_of(answer, "saved"));
 }
@@ -332,6 +333,8 @@ static int wait_below(const struct options *options, const char *subject, json_t
 	progress_end(&progress);
 	if (!left)
 		json_array_clear(json_object_get(answer, "over"));
+	if (!left && !options->json)
+		puts("nobody is above what was set");
 	return status;
 }
 
@@ -342,9 +345,9 @@ static void show_set(const json_t *answer)
 	size_t i;
 
 	json_array_foreach(json_object_get(answer, "over"), i, row) {
-		printf("%s is %s above %s.%s = %s: what is above is being taken out\n",
-		       json_object_get(row, "user") ? text_of(row, "user") :
-						      text_of(row, "subject"),
+		printf("%s%s is %s above %s.%s = %s: what is above is being taken out\n",
+		       json_object_get(row, "user") ? "user:" : "",
+		       text_of(row, json_object_get(row, "user") ? "user" : "subject"),
 		       size_format(over, number_of(row, "over_bytes")), text_of(row, "tier"),
 		       text_of(row, "key"), size_format(limit, number_of(row, "limit_bytes")));
 	}

@@ -125,8 +125,9 @@ void show_status(const json_t *answer)
 	table_print(&table, stdout);
 	table_deinit(&table);
 	json_array_foreach(json_object_get(answer, "held"), i, held) {
-		snprintf(text, sizeof(text), "%s was drained by %s, and is held",
-			 text_of(held, "target"), text_of(held, "user"));
+		snprintf(text, sizeof(text),
+			 "%s was drained by %s, and is held until 'vramctl resume %s'",
+			 text_of(held, "target"), text_of(held, "user"), text_of(held, "target"));
 		printf("\n%s\n", table_clean(text));
 	}
 	if (json_array_size(json_object_get(answer, "queue")) || number_of(answer, "queue_others"))
