@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,14 +217,33 @@ static int write_rules(int fd, const struct limits_rules *rules)
 	return err_trace(r);
 }
 
+/* As mkdir -p; parents are for their owner, as the rules of XDG folders have it. Return: 0 or -errno. */
+static int make_folders(const char *dir)
+{
+	char path[PATH_MAX];
+	size_t len = strlen(dir);
+
+	if (len >= sizeof(path))
+		return err_origin(-ENAMETOOLONG);
+	memcpy(path, dir, len + 1);
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			return err_origin(-errno);
+		*slash = '/';
+	}
+	return mkdir(path, 0755) < 0 && errno != EEXIST ? err_origin(-errno) : 0;
+}
+
 int limits_store_save(const char *dir, const struct limits_rules *rules,
 		      char reason[LIMITS_REASON_MAX])
 {
 	_cleanup_close_ int dir_fd = -1;
 	int fd, r;
 
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return fail(reason, -errno, "%.300s: cannot be made: %s", dir, strerror(errno));
+	r = make_folders(dir);
+	if (r < 0)
+		return fail(reason, r, "%.300s: cannot be made: %s", dir, strerror(-r));
 	r = open_folder(dir, &dir_fd, reason);
 	if (r < 0)
 		return err_trace(r);

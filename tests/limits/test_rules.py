@@ -323,6 +323,21 @@ class Changing(World):
         with open(saved, encoding="utf-8") as f:
             self.assertTrue(f.read().endswith(f"\n[user:{name}]\nvram.weight = 300\n"))
 
+    @unittest.skipIf(vram_daemon.wants_module(), "the machine's daemon has /etc/vramd")
+    def test_saved_where_no_folder_is(self):
+        """A user who has no ~/.config/vramd yet, nor ~/.config."""
+        daemon = vram_daemon.Daemon(str(BUDGET))
+        home = os.path.join(daemon.dir, "home")
+        os.mkdir(home, 0o700)
+        daemon.env["HOME"] = home
+        daemon.env.pop("XDG_CONFIG_HOME", None)
+        daemon.__enter__()
+        self.addCleanup(daemon.__exit__, None, None, None)
+        saved = os.path.join(home, ".config/vramd/limits.d/90-vramctl.conf")
+        self.assertIn(f"saved in {saved}", self.ok(daemon, "limit", "set", "default", "vram.max=50%", "--save"))
+        self.assertEqual(os.stat(os.path.join(home, ".config")).st_mode & 0o777, 0o700)
+        self.assertTrue(os.path.isfile(saved))
+
     def test_file_that_shadows_is_told(self):
         self.rules("99.conf", f"[user:{UID}]\nvram.max = 4M\n")
         daemon = self.daemon()
