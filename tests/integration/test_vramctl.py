@@ -376,6 +376,13 @@ class WithDaemon(unittest.TestCase):
         words = self.ok("--complete", "limit", "set").split()
         self.assertIn(f"session:{self.session}", words)
         self.assertIn(f"user:{os.getuid()}", words)
+        self.assertIn("default", words)
+        words = self.ok("--complete", "pressure").split()
+        for word in ("device", f"session:{self.session}", f"user:{pwd.getpwuid(os.getuid()).pw_name}"):
+            self.assertIn(word, words)
+            self.ok("pressure", word)
+        # Of these nothing waits, and pressure refuses them.
+        self.assertFalse([w for w in words if w == "default" or w.startswith("group:")])
 
 
 class WithoutDaemon(unittest.TestCase):

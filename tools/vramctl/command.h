@@ -73,6 +73,8 @@ int run_reload(const struct options *options, int argc, char *const argv[]);
  * there is no such user.
  */
 char *subject_resolve(const char *text);
+/* Each subject of a list in an answer once; users by number and name. */
+void complete_subjects(const struct options *options, const char *command, const char *list);
 void complete_subject(const struct options *options, int argc, char *const argv[]);
 void complete_limit_set(const struct options *options, int argc, char *const argv[]);
 void complete_limit_reset(const struct options *options, int argc, char *const argv[]);

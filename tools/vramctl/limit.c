@@ -46,8 +46,7 @@ static void complete_groups(void)
 	endgrent();
 }
 
-/* Each subject of a list once. */
-static void complete_subjects(const struct options *options, const char *command, const char *list)
+void complete_subjects(const struct options *options, const char *command, const char *list)
 {
 	json_t *answer = ask_quietly(options, command), *seen = json_object(), *row;
 	const char *subject;

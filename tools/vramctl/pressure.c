@@ -191,7 +191,10 @@ int run_pressure(const struct options *options, int argc, char *const argv[])
 
 void complete_pressure(const struct options *options, int argc, char *const argv[])
 {
-	if (argc == 0)
-		printf("device\n");
-	complete_subject(options, argc, argv);
+	(void)argv;
+	if (argc > 0)
+		return;
+	/* Who waits: rules of groups and of the default are no subjects here. */
+	printf("device\n");
+	complete_subjects(options, "pressure", "groups");
 }
