@@ -39,7 +39,8 @@ struct work {
 	struct object *object;
 	uint32_t cursor;
 	bool short_of_room;
-	bool ended; /* to be freed when nobody goes through the list */
+	bool above_high; /* short of room because of that */
+	bool ended;	 /* to be freed when nobody goes through the list */
 };
 
 static struct work *work_new(struct scheduler *s, struct control *c, enum job_kind kind,
@@ -359,6 +360,12 @@ static bool load_some(struct scheduler *s, struct work *w)
 			w->short_of_room = true;
 			return false;
 		}
+		/* make_room() heeds no high where nobody asks: one's own would be passed by loading ahead. */
+		if (w->job->kind == JOB_PREFETCH &&
+		    !high_allows(s, object, gpu_chunk_len(object->mem, chunk))) {
+			w->short_of_room = w->above_high = true;
+			return false;
+		}
 		r = make_room(s, object, chunk, NULL, w->job->kind == JOB_PIN);
 		if (r == 0)
 			r = start_load(s, object, chunk);
@@ -389,8 +396,9 @@ static void load_step(struct scheduler *s, struct work *w, bool tick)
 			 "a part of it cannot be read: the log of vramd says why");
 		work_end(s, w, JOB_FAILED);
 	} else if (w->short_of_room && !moving) {
-		snprintf(w->job->note, sizeof(w->job->note),
-			 "nothing else that is in the device can go for it");
+		snprintf(w->job->note, sizeof(w->job->note), "%s",
+			 w->above_high ? "with more of it those who use it would be above a high" :
+					 "nothing else that is in the device can go for it");
 		work_end(s, w, JOB_DONE);
 	} else if (all && !moving) {
 		/* Others have taken something meanwhile, or it was on its way out. */

@@ -281,6 +281,32 @@ int heed_high(struct scheduler *s, struct object *object, uint32_t chunk, struct
 	return 0;
 }
 
+static bool has_room_below_high(struct scheduler *s, struct scheduler_session *ss, uint32_t len)
+{
+	struct tenant_high high;
+
+	for (uint32_t tier = 0; tier < ARBITER_N_TIERS; tier++) {
+		/* What is loaded now pushes something there later. */
+		uint32_t more = tier == ARBITER_VRAM ? len : 0;
+
+		for (uint32_t i = 0; s->tenants.has_high[tier] && i <= ss->tenant.n_groups; i++)
+			if (tenant_high(s, ss, i, tier, &high) && high.usage + more > high.bytes)
+				return false;
+	}
+	return true;
+}
+
+bool high_allows(struct scheduler *s, const struct object *object, uint32_t len)
+{
+	const struct use *use;
+
+	tenants_look(s);
+	list_for_each(use, &object->uses, in_object)
+		if (!has_room_below_high(s, use->session, len))
+			return false;
+	return true;
+}
+
 /* ---- taking back -------------------------------------------------------------------- */
 
 /* Return: true if time is up. */

@@ -298,6 +298,8 @@ int victim_beside(struct scheduler *s, const struct want *want, uint64_t now_ns,
 /* Before a load: who is above its high gives something back. Return: 0, -EAGAIN, -EBUSY as make_room(). */
 int heed_high(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
 	      bool is_demand);
+/* May something be loaded for nobody who waits, without anybody who uses the object passing a high? */
+bool high_allows(struct scheduler *s, const struct object *object, uint32_t len);
 
 /* ---- scheduler_room.c ---- */
 

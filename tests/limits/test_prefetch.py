@@ -40,6 +40,17 @@ class Prefetch(unittest.TestCase):
         # A first acquire asks the daemon, but waits for nothing.
         self.assertLessEqual(d.client(a.session())["faults"] - faults, 8)
 
+    def test_stays_below_high(self):
+        d = self.daemon("32M")
+        d.ctl("limit", "set", f"user:{BOB}", "vram.high=4M")
+        a = self.tenant(d, name="a", uid=BOB)
+        a.open(d.model("m", 16 * M), 16)
+        # One's own high, which whoever loads ahead by other means heeds, too.
+        job = d.job_end(a.admin("prefetch", model="m")["job"])
+        self.assertEqual((job["state"], job["error"]), ("done", None), job)
+        self.assertIn("above a high", job["note"])
+        self.assertEqual((d.row("m")["resident_bytes"], d.row("m")["loaded_bytes"]), (4 * M, 4 * M))
+
     def test_takes_nothing_of_use(self):
         d = self.daemon()
         a, b = self.tenant(d, name="a", uid=ANN), self.tenant(d, name="b", uid=BOB)
