@@ -95,7 +95,7 @@ void say_fault_waits(struct scheduler *s, const struct object *object, uint32_t 
 			continue;
 		snprintf(reason, sizeof(reason),
 			 "a page of %.128s: vram.max of %s has no room for it: the program waits",
-			 object->name, whose ? whose : "a group that it is charged to");
+			 object->name, whose ? whose : "a group, or of another user of it,");
 		use->session->ops->load_refused(use->session, -EDQUOT, reason,
 						whose ? &bound : NULL);
 	}
