@@ -305,9 +305,11 @@ void admission_pump(struct scheduler *s)
 		if (!session_of(e)->admit_asking)
 			session_of(e)->ops->admitted(session_of(e), 0, e->bytes, now - e->asked_ns);
 	}
+	/* Who is asking at this moment gets scheduler_admit()'s answer and no second one. */
 	while ((e = admission_expired(&s->admission, now)))
-		session_of(e)->ops->admitted(session_of(e), -ETIMEDOUT, e->bytes,
-					     now - e->asked_ns);
+		if (!session_of(e)->admit_asking)
+			session_of(e)->ops->admitted(session_of(e), -ETIMEDOUT, e->bytes,
+						     now - e->asked_ns);
 }
 
 /* ---- who works ----------------------------------------------------------------------- */

@@ -61,9 +61,12 @@ void session_admit(struct session *session, const struct vram_msg_hdr *hdr,
 		};
 		session_refuse_bound(session, hdr, r, out.text, &bound);
 		break;
-	default:
+	case -ETIMEDOUT:
 		session_refuse(session, hdr, r,
-			       r == -ETIMEDOUT ? "not admitted within the time given" : out.text);
+			       "there is no room now, and it did not want to wait");
+		break;
+	default:
+		session_refuse(session, hdr, r, out.text);
 		break;
 	}
 }

@@ -4,6 +4,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +77,10 @@ class Admission(unittest.TestCase):
         holder, other = self.tenant(d), self.tenant(d)
         self.assertEqual(holder.admit(16 * M), [0, 16 * M])
         self.assertEqual(other.admit(M, timeout=0)[0], -errno.EAGAIN)
+        # One answer, and one line for it.
+        refused = [line for line in d.log().splitlines() if "refused" in line]
+        self.assertEqual(len(refused), 1, refused)
+        self.assertIn("there is no room now, and it did not want to wait", refused[0])
         r, text = other.admit(M, timeout=0.5)
         self.assertEqual(r, -errno.ETIMEDOUT)
         self.assertIn("1 MiB", text)
@@ -168,11 +173,14 @@ class Admission(unittest.TestCase):
         self.assertEqual(t.admit(12 * M), [0, 12 * M])
         pending = waits.begin("admit", 8 * M, 0, 60, 0)
         self.wait_queued(d, 1)
+        # Who is back first has its place first: that is to be the one that had it.
+        os.kill(waits.pid, signal.SIGSTOP)
         d.process.kill()
         d.process.wait()
         os.unlink(d.socket)
         d.__enter__()
         d.until("the first one is back", lambda: t.call("dispatch") == 0)
+        os.kill(waits.pid, signal.SIGCONT)
         # It counts as before; the one that waited waits on, at the new daemon.
         self.wait_queued(d, 1)
         self.assertFalse(pending.done())
