@@ -119,6 +119,7 @@ struct scheduler_session {
 	bool admit_asking;    /* inside scheduler_admit() */
 	uint64_t admit_uses;  /* acquires of its slots, when it was looked at last */
 	uint64_t admit_ticks; /* and its processor time */
+	bool left_share;      /* only while a chunk is charged past its limit */
 	bool held;	      /* its loads wait: one of the following */
 	bool held_by_root;    /* and no deadline of ours runs against it */
 	bool paused;	      /* until it is resumed */

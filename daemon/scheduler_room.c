@@ -210,6 +210,45 @@ static int victim_for_all(struct scheduler *s, const struct want *want, uint32_t
 	return victim_beside(s, want, loop_now(), out) == 0 ? 0 : -EAGAIN;
 }
 
+/* Groups of others that may each refuse a chunk; one more and the refusal stands. */
+#define REFUSING_MAX 8
+
+/*
+ * Refused by a limit of others who use the object, in which the one who waits is not: it must not fail by what they may
+ * not have, or anybody could open a model and lower a limit of their own to keep it from everybody. Their
+ * part is charged to them by force, as when they join, and taken back from them like all that is above a max.
+ */
+static int charge_past(struct scheduler *s, struct object *object, const struct use *asks,
+		       uint32_t len, const struct arbiter_hint *hint, struct arbiter_group *group)
+{
+	struct use *use;
+	int r = -EDQUOT;
+
+	for (int n = 0; r == -EDQUOT && n < REFUSING_MAX; n++) {
+		if (arbiter_is_member(s->arbiter, asks->session->id, group) == 1)
+			break;
+		list_for_each(use, &object->uses, in_object) {
+			struct scheduler_session *ss = use->session;
+
+			if (!ss->left_share && arbiter_is_member(s->arbiter, ss->id, group) == 1)
+				ss->left_share =
+					arbiter_share_leave(s->arbiter, object->share, ss->id) == 0;
+		}
+		r = arbiter_share_charge_for(s->arbiter, object->share, ARBITER_VRAM, len, hint,
+					     group);
+	}
+	list_for_each(use, &object->uses, in_object) {
+		struct scheduler_session *ss = use->session;
+
+		if (ss->left_share &&
+		    arbiter_share_join(s->arbiter, object->share, ss->id, true, NULL) < 0)
+			log_warn_limited("session %llu uses %s uncharged: out of memory",
+					 (unsigned long long)ss->id, object->name);
+		ss->left_share = false;
+	}
+	return r;
+}
+
 int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct use *use,
 	      bool is_demand)
 {
@@ -230,6 +269,8 @@ int make_room(struct scheduler *s, struct object *object, uint32_t chunk, struct
 
 		refused = arbiter_share_charge_for(s->arbiter, object->share, ARBITER_VRAM, len,
 						   &hint, &group);
+		if (refused == -EDQUOT && is_demand && use)
+			refused = charge_past(s, object, use, len, &hint, &group);
 		if (refused == 0)
 			return 0;
 		if (refused != -EDQUOT && refused != -ENOSPC)
