@@ -274,7 +274,8 @@ START_TEST(a_thousand_kills)
 	ck_assert_uint_gt(shared->rounds, 0);
 	/* And without the witness nothing is left at all. */
 	json_decref(ask("evict --all"));
-	for (int i = 0; i < 500 && device_figure("memory_bytes") != 0; i++)
+	for (int i = 0;
+	     i < 500 && device_figure("memory_bytes") + device_figure("resident_bytes") != 0; i++)
 		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 	ck_assert_int_eq(device_figure("resident_bytes"), 0);
 	ck_assert_int_eq(device_figure("memory_bytes"), 0);
