@@ -272,11 +272,16 @@ START_TEST(a_thousand_kills)
 	ck_assert(WIFEXITED(status));
 	ck_assert_int_eq(WEXITSTATUS(status), 0);
 	ck_assert_uint_gt(shared->rounds, 0);
-	/* And without the witness nothing is left at all. */
-	json_decref(ask("evict --all"));
-	for (int i = 0;
-	     i < 500 && device_figure("memory_bytes") + device_figure("resident_bytes") != 0; i++)
+	/*
+	 * And without the witness nothing is left at all. Again and again: its session may not have ended for vramd, and
+	 * what was just being loaded for it arrives and stays, as a model that nobody uses does for a while.
+	 */
+	for (int i = 0; i < 500; i++) {
+		json_decref(ask("evict --all"));
+		if (device_figure("memory_bytes") + device_figure("resident_bytes") == 0)
+			break;
 		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	}
 	ck_assert_int_eq(device_figure("resident_bytes"), 0);
 	ck_assert_int_eq(device_figure("memory_bytes"), 0);
 	ck_assert_int_eq(device_figure("swap_used_bytes"), 0);
